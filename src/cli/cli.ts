@@ -1,0 +1,42 @@
+import { access } from 'node:fs/promises'
+import { resolve } from 'node:path'
+import type { Config } from '../config.ts'
+import { resolveHome } from '../home.ts'
+import type { Globals, Output } from './output.ts'
+
+/** What every command is given. */
+export interface Cli {
+  readonly globals: Globals
+  readonly output: Output
+  /** Aborts on Ctrl-C and on SIGTERM. */
+  readonly signal: AbortSignal
+}
+
+/** A command's work; answers with the exit code. */
+export type Command<Arguments extends readonly unknown[]> = (cli: Cli, ...args: Arguments) => Promise<number>
+
+export const exit = { done: 0, failed: 1, notRunning: 3, keptOld: 5 } as const
+
+const configName = 'instar.config.json'
+
+export function homeOf({ globals }: Cli): Promise<string> {
+  return resolveHome(globals.home)
+}
+
+/** The configuration file: the one named, else the one in this folder, else none. */
+export async function configFile({ globals }: Cli): Promise<string | undefined> {
+  if (globals.config !== undefined) return resolve(globals.config)
+  const here = resolve(configName)
+  return access(here).then(
+    () => here,
+    () => undefined,
+  )
+}
+
+/** @throws {InstarError} `CONFIG_UNREADABLE`, `CONFIG_INVALID` */
+export async function configOf(cli: Cli): Promise<Config> {
+  const file = await configFile(cli)
+  if (file === undefined) return { runtimes: {} }
+  const { loadConfig } = await import('../config.ts')
+  return loadConfig(file)
+}

@@ -1,0 +1,50 @@
+import { readFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { machines } from '../../machines/index.ts'
+import { InstarError } from '../errors.ts'
+import { didYouMean } from '../nearest.ts'
+import { packageRoot } from '../package-info.ts'
+import { type Command, exit } from './cli.ts'
+import { table } from './text.ts'
+
+export const list: Command<[]> = async ({ output }) => {
+  const known = Object.entries(machines).map(([name, machine]) => ({
+    name,
+    version: machine.version ?? null,
+    states: Object.keys(machine.states),
+  }))
+  await output.document({ machines: known }, () =>
+    table(
+      ['NAME', 'VERSION', 'STATES'],
+      known.map(({ name, version, states }) => [name, version, states.join(' ')]),
+    ),
+  )
+  return exit.done
+}
+
+export const exportOne: Command<[name: string, format: 'mermaid' | 'svg' | 'json']> = async (
+  { output },
+  name,
+  format,
+) => {
+  const machine = Object.hasOwn(machines, name) ? machines[name as keyof typeof machines] : undefined
+  if (machine === undefined)
+    throw new InstarError('MACHINE_UNKNOWN', `there is no machine "${name}"${didYouMean(name, Object.keys(machines))}`)
+  if (format === 'svg') {
+    await output.print(await drawingOf(name))
+    return exit.done
+  }
+  const { describeMachine } = await import('../diagram/describe.ts')
+  const description = describeMachine(machine)
+  if (format === 'json') await output.print(`${JSON.stringify({ schema: 1, machine: description })}\n`)
+  else await output.print((await import('../diagram/mermaid.ts')).toMermaid(description))
+  return exit.done
+}
+
+/** Drawn when the package was built, since the layout engine is too large to ship. */
+async function drawingOf(name: string): Promise<string> {
+  const file = join(packageRoot, 'diagrams', `${name}.svg`)
+  return readFile(file, 'utf8').catch((cause) => {
+    throw new InstarError('DIAGRAM_MISSING', `there is no drawing of ${name}`, { cause })
+  })
+}

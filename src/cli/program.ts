@@ -1,0 +1,190 @@
+import { Command as Commander, InvalidArgumentError, Option } from 'commander'
+import { packageVersion } from '../package-info.ts'
+import type { Command } from './cli.ts'
+import type { Globals } from './output.ts'
+
+/** Runs one command once its file is loaded; nothing is loaded for the commands that are not asked for. */
+export type Run = <Arguments extends readonly unknown[]>(
+  load: () => Promise<Command<Arguments>>,
+) => (globals: Globals, ...args: Arguments) => Promise<void>
+
+/** The whole command line, as a tree. Help, suggestions and shell completion are made of it. */
+export function buildProgram(run: Run): Commander {
+  const program = new Commander('instar')
+    .description('Replaces the long-lived parts of a host application while it runs.')
+    .version(packageVersion, '-V, --version')
+    .option('--home <dir>', "where everything lives (INSTAR_HOME, else the platform's data directory)")
+    .option('--config <file>', 'the configuration (instar.config.json in this folder where absent)')
+    .option('--json', 'print one JSON document, or one JSON line for each step of a long operation')
+    .addOption(new Option('-q, --quiet', 'say nothing but results and errors').conflicts('verbose'))
+    .option('-v, --verbose', 'say more about what is done')
+    .option('--no-color', 'use no colours')
+    .helpOption('-h, --help', 'show this help')
+    .helpCommand('help [command]', 'show the help of a command')
+    .configureHelp({ showGlobalOptions: true })
+    .configureOutput({ outputError: () => {} }) // main says it, in the form that was asked for
+    .exitOverride()
+    .showSuggestionAfterError()
+  addOverview(program, run)
+  addRuntime(area(program, 'runtime', 'the runtimes of the configuration'), run)
+  addJournal(area(program, 'journal', 'what happened, and what is in progress'), run)
+  addMachine(area(program, 'machine', 'the statecharts'), run)
+  return program
+}
+
+function area(program: Commander, name: string, description: string): Commander {
+  return program.command(name).description(description)
+}
+
+const globalsOf = (command: Commander) => command.optsWithGlobals<Globals>()
+
+function addOverview(program: Commander, run: Run): void {
+  const up = run(async () => (await import('./up.ts')).up)
+  program
+    .command('up')
+    .description('run the controller in the foreground: check, launch and watch every runtime until Ctrl-C')
+    .action((_, command) => up(globalsOf(command)))
+
+  const status = run(async () => (await import('./status.ts')).status)
+  program
+    .command('status')
+    .description('everything at a glance; exit 3 where no controller runs')
+    .action((_, command) => status(globalsOf(command)))
+
+  const doctor = run(async () => (await import('./doctor.ts')).doctor)
+  program
+    .command('doctor')
+    .description('what is wrong, and what to type')
+    .action((_, command) => doctor(globalsOf(command)))
+
+  const completion = run(async () => (await import('./completion.ts')).completion)
+  program
+    .command('completion')
+    .description('print a completion script: source <(instar completion bash)')
+    .addArgument(program.createArgument('<shell>', 'the shell').choices(['bash', 'zsh', 'fish']))
+    .action((shell, _, command) => completion(globalsOf(command), shell, program))
+}
+
+function addRuntime(runtime: Commander, run: Run): void {
+  const list = run(async () => (await import('./runtime.ts')).list)
+  runtime
+    .command('list')
+    .description('every runtime, and which version is in use')
+    .action((_, command) => list(globalsOf(command)))
+
+  const status = run(async () => (await import('./runtime.ts')).status)
+  runtime
+    .command('status <name>')
+    .description('one runtime: versions, bans, processes')
+    .action((name, _, command) => status(globalsOf(command), name))
+
+  const check = run(async () => (await import('./runtime.ts')).check)
+  runtime
+    .command('check <name>')
+    .description('look for a newer version, prove it and stage it for the next launch')
+    .action((name, _, command) => check(globalsOf(command), name))
+
+  const launch = run(async () => (await import('./runtime.ts')).launch)
+  runtime
+    .command('launch <name> [args...]')
+    .usage('[options] <name> [-- args...]')
+    .description('start the best version there is; what follows -- is passed on')
+    .action((name, args, _, command) => launch(globalsOf(command), name, args))
+
+  const stop = run(async () => (await import('./runtime.ts')).stop)
+  runtime
+    .command('stop <name>')
+    .description('end what launch started')
+    .action((name, _, command) => stop(globalsOf(command), name))
+
+  const rollback = run(async () => (await import('./runtime.ts')).rollback)
+  runtime
+    .command('rollback <name>')
+    .description('point the next launch at the version before')
+    .action((name, _, command) => rollback(globalsOf(command), name))
+
+  const ban = run(async () => (await import('./runtime.ts')).ban)
+  runtime
+    .command('ban <name> <version>')
+    .description('never use this version')
+    .option('--reason <text>', 'why, for those who read it later')
+    .action((name, version, { reason }, command) => ban(globalsOf(command), name, version, reason))
+
+  const unban = run(async () => (await import('./runtime.ts')).unban)
+  runtime
+    .command('unban <name> <version>')
+    .description('allow this version again')
+    .action((name, version, _, command) => unban(globalsOf(command), name, version))
+
+  const prune = run(async () => (await import('./runtime.ts')).prune)
+  runtime
+    .command('prune <name>')
+    .description('remove releases that nothing needs any more')
+    .action((name, _, command) => prune(globalsOf(command), name))
+}
+
+function addJournal(journal: Commander, run: Run): void {
+  const tail = run(async () => (await import('./journal.ts')).tail)
+  journal
+    .command('tail')
+    .description('the last records')
+    .option('-f, --follow', 'go on with every record that is added')
+    .option('--from <seq>', 'begin with this record', sequence)
+    .action(({ follow, from }, command) => tail(globalsOf(command), { follow: follow === true, from }))
+
+  const runs = run(async () => (await import('./journal.ts')).runs)
+  journal
+    .command('runs')
+    .description('the procedures, and where they are')
+    .action((_, command) => runs(globalsOf(command)))
+
+  const show = run(async () => (await import('./journal.ts')).show)
+  journal
+    .command('show <run>')
+    .description('the state of one procedure')
+    .option('--at <seq>', 'as it was right after this record', sequence)
+    .action((name, { at }, command) => show(globalsOf(command), name, at))
+
+  const verify = run(async () => (await import('./journal.ts')).verify)
+  journal
+    .command('verify')
+    .description('read every record and check it')
+    .action((_, command) => verify(globalsOf(command)))
+
+  const exportAll = run(async () => (await import('./journal.ts')).exportAll)
+  journal
+    .command('export')
+    .description('print every record, one JSON line each')
+    .action((_, command) => exportAll(globalsOf(command)))
+
+  const repair = run(async () => (await import('./journal.ts')).repair)
+  journal
+    .command('repair')
+    .description('set damaged records aside, so that the home opens again')
+    .action((_, command) => repair(globalsOf(command)))
+}
+
+function addMachine(machine: Commander, run: Run): void {
+  const list = run(async () => (await import('./machine.ts')).list)
+  machine
+    .command('list')
+    .description('every statechart')
+    .action((_, command) => list(globalsOf(command)))
+
+  const exportOne = run(async () => (await import('./machine.ts')).exportOne)
+  machine
+    .command('export <name>')
+    .description('print one statechart: --mermaid, --svg or --json')
+    .addOption(new Option('--mermaid', 'as Mermaid text').conflicts(['svg', 'json']))
+    .addOption(new Option('--svg', 'as a drawing').conflicts(['mermaid', 'json']))
+    .action((name, { mermaid, svg }, command) => {
+      const format = mermaid ? 'mermaid' : svg ? 'svg' : 'json'
+      return exportOne(globalsOf(command), name, format)
+    })
+}
+
+function sequence(text: string): number {
+  const value = Number(text)
+  if (!/^\d{1,15}$/.test(text)) throw new InvalidArgumentError('It must be the number of a record.')
+  return value
+}

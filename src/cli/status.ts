@@ -1,0 +1,75 @@
+import { type Cli, type Command, configFile, configOf, exit, homeOf } from './cli.ts'
+import { runTable } from './journal.ts'
+import { reachRunning } from './reach.ts'
+import { runtimeTable } from './runtime.ts'
+import { clock, listing, table } from './text.ts'
+
+/**
+ * Asks the running controller. Where none runs, nothing is opened and nothing resumed: what lies on the disk is shown, and
+ * the exit code says that nobody looks after it.
+ */
+export const status: Command<[]> = async (cli) => {
+  const home = await homeOf(cli)
+  const client = await reachRunning(cli, home)
+  if (client === undefined) return stopped(cli, home)
+  await using controller = client
+  const { pid, version } = controller.controller
+  const { runtimes, runs, notices, failure } = await controller.perform('status', {}, cli)
+  const document = { home, controller: { pid, version, failure }, runtimes, runs, notices }
+  await cli.output.document(document, () =>
+    [
+      listing([
+        ['home', home],
+        ['controller', `${version}, pid ${pid}`],
+        ['failure', failure?.message],
+      ]),
+      section(runtimeTable(runtimes)),
+      section(runTable(runs)),
+      section(
+        table(
+          ['AT', 'NOTICE'],
+          notices.map(({ at, type }) => [clock(at), type]),
+        ),
+      ),
+    ].join(''),
+  )
+  return exit.done
+}
+
+async function stopped(cli: Cli, home: string): Promise<number> {
+  const { inspectHome } = await import('../home.ts')
+  const condition = await inspectHome(home)
+  if (condition.state === 'refused') throw condition.error
+  const config = await configOf(cli)
+  const { readPointer } = await import('../releases/pointer.ts')
+  const runtimes = await Promise.all(
+    Object.entries(config.runtimes).map(async ([name, runtime]) => {
+      const { current, previous } = await readPointer(home, 'runtime', name)
+      const versionOf = (release: { readonly version: string } | null) => release && { version: release.version }
+      return {
+        name,
+        package: runtime.package,
+        channel: runtime.channel,
+        current: versionOf(current),
+        previous: versionOf(previous),
+        bundled: runtime.bundled ? { version: runtime.bundled.version } : null,
+        running: null,
+      }
+    }),
+  )
+  const document = { home, controller: null, condition: condition.state, config: await configFile(cli), runtimes }
+  await cli.output.document(document, () =>
+    [
+      listing([
+        ['home', condition.state === 'ours' ? home : `${home} (not used yet)`],
+        ['controller', 'does not run'],
+        ['configuration', document.config ?? 'none'],
+      ]),
+      section(runtimeTable(runtimes)),
+    ].join(''),
+  )
+  cli.output.note('No controller runs. Start one with: instar up')
+  return exit.notRunning
+}
+
+const section = (text: string) => (text === '' ? '' : `\n${text}`)

@@ -1,0 +1,192 @@
+import { z } from 'zod'
+import { runtimeName, version } from '../config.ts'
+import type { Controller } from '../controller.ts'
+import { InstarError } from '../errors.ts'
+import type { JournalRecord } from '../journal/cursor.ts'
+import type { ManagedRuntime, RuntimeStatus } from '../managed-runtime.ts'
+import { didYouMean } from '../nearest.ts'
+
+/**
+ * What can be asked of a controller, in one table: the command line, the socket and the console all go through it. A verb
+ * takes plain data and answers with plain data.
+ */
+export interface VerbContext {
+  /** Aborts when the one who asked has gone or no longer wants it. What others asked for too goes on. */
+  readonly signal: AbortSignal
+  /** Shows how far it has come. May be dropped where the reader is slow. */
+  readonly progress: (data: unknown) => void
+  /** Gives a part of the answer. Resolves once it is on its way, so that awaiting it keeps a slow reader's pace. */
+  readonly deliver: (part: unknown) => Promise<void>
+}
+
+/** What the verbs need of a controller. */
+export type Served = Pick<
+  Controller,
+  'home' | 'journal' | 'state' | 'runtimes' | 'runs' | 'run' | 'stateAt' | 'notices'
+> & {
+  runtime(
+    name: string,
+  ): Pick<ManagedRuntime, 'status' | 'check' | 'launch' | 'stop' | 'rollback' | 'ban' | 'unban' | 'prune'>
+}
+
+interface Verb<Params extends z.ZodType, Result> {
+  readonly params: Params
+  /** Ends by its signal only; nobody waits for it. */
+  readonly endless?: true
+  perform(controller: Served, params: z.output<Params>, context: VerbContext): Promise<Result>
+}
+
+const verb = <Params extends z.ZodType, Result>(definition: Verb<Params, Result>) => definition
+
+const none = z.strictObject({})
+const named = z.strictObject({ name: runtimeName })
+const sequence = z.int().min(0)
+
+const recordsPerAnswerMax = 1000
+const noticesShown = 20
+
+async function listRuntimes(controller: Served): Promise<{ runtimes: RuntimeStatus[] }> {
+  return { runtimes: await Promise.all(controller.runtimes().map((name) => controller.runtime(name).status())) }
+}
+
+export const verbs = {
+  status: verb({
+    params: none,
+    async perform(controller) {
+      const { runs, failure } = controller.state()
+      return { ...(await listRuntimes(controller)), runs, failure, notices: controller.notices().slice(-noticesShown) }
+    },
+  }),
+  'runtime.list': verb({
+    params: none,
+    perform: listRuntimes,
+  }),
+  'runtime.status': verb({
+    params: named,
+    perform: (controller, { name }) => controller.runtime(name).status(),
+  }),
+  'runtime.check': verb({
+    params: named,
+    perform: (controller, { name }, { signal, progress }) =>
+      controller.runtime(name).check({ signal, onProgress: progress }),
+  }),
+  'runtime.launch': verb({
+    params: named.extend({ args: z.array(z.string().max(4096)).max(1000).default([]) }),
+    async perform(controller, { name, args }, { signal, progress }) {
+      const running = await controller.runtime(name).launch({ args, signal, onProgress: progress })
+      const { version, pid, url, arm } = running
+      return { runtime: name, version, pid, url, arm }
+    },
+  }),
+  'runtime.stop': verb({
+    params: named,
+    async perform(controller, { name }, { signal }) {
+      const runtime = controller.runtime(name)
+      const { running } = await runtime.status()
+      await runtime.stop({ signal })
+      return { runtime: name, stopped: running !== null, version: running?.version ?? null, pid: running?.pid ?? null }
+    },
+  }),
+  'runtime.rollback': verb({
+    params: named,
+    perform: async (controller, { name }, { signal }) => ({
+      runtime: name,
+      ...(await controller.runtime(name).rollback({ signal })),
+    }),
+  }),
+  'runtime.ban': verb({
+    params: named.extend({ version, reason: z.string().min(1).max(1000).optional() }),
+    async perform(controller, { name, version, reason }, { signal }) {
+      await controller.runtime(name).ban(version, reason, { signal })
+      return { runtime: name, version, banned: true }
+    },
+  }),
+  'runtime.unban': verb({
+    params: named.extend({ version }),
+    async perform(controller, { name, version }, { signal }) {
+      await controller.runtime(name).unban(version, { signal })
+      return { runtime: name, version, banned: false }
+    },
+  }),
+  'runtime.prune': verb({
+    params: named,
+    perform: async (controller, { name }, { signal }) => ({
+      runtime: name,
+      ...(await controller.runtime(name).prune({ signal })),
+    }),
+  }),
+  /** At most `limit` records from `from` on; 0 is the first one that is still there. */
+  'journal.read': verb({
+    params: z.strictObject({
+      from: sequence,
+      limit: z.int().min(1).max(recordsPerAnswerMax).default(recordsPerAnswerMax),
+    }),
+    async perform(controller, { from, limit }) {
+      const records: JournalRecord[] = []
+      for await (const record of controller.journal.read({ from })) {
+        records.push(record)
+        if (records.length === limit) break
+      }
+      return { records, lastSeq: controller.journal.lastSeq }
+    },
+  }),
+  /** Delivers every record from `from` on. */
+  'journal.follow': verb({
+    params: z.strictObject({ from: sequence }),
+    endless: true,
+    async perform(controller, { from }, { signal, deliver }) {
+      for await (const record of controller.journal.follow({ from, signal })) await deliver(record)
+      signal.throwIfAborted()
+      return { lastSeq: controller.journal.lastSeq }
+    },
+  }),
+  'journal.runs': verb({
+    params: none,
+    perform: async (controller) => ({ runs: controller.runs() }),
+  }),
+  'journal.show': verb({
+    params: z.strictObject({ run: z.string().min(1).max(256), at: sequence.optional() }),
+    async perform(controller, { run, at }) {
+      if (at !== undefined) return controller.stateAt(run, at)
+      const state = controller.run(run)
+      if (state !== undefined) return state
+      const known = controller.runs().map((other) => other.run)
+      throw new InstarError('RUN_UNKNOWN', `there is no run "${run}"${didYouMean(run, known)}`)
+    },
+  }),
+}
+
+export type Verbs = typeof verbs
+export type VerbName = keyof Verbs
+export type VerbParams<Name extends VerbName> = z.input<Verbs[Name]['params']>
+export type VerbResult<Name extends VerbName> = Awaited<ReturnType<Verbs[Name]['perform']>>
+
+export function isEndless(name: string): boolean {
+  return Object.hasOwn(verbs, name) && 'endless' in verbs[name as VerbName]
+}
+
+/**
+ * Performs one verb.
+ *
+ * @param params Text from outside: read by the verb's schema here, and nowhere else.
+ * @throws {InstarError} `VERB_UNKNOWN`, `PARAMETERS_INVALID`, and what the verb itself fails with.
+ */
+export async function performVerb(
+  controller: Served,
+  name: string,
+  params: unknown,
+  context: VerbContext,
+): Promise<unknown> {
+  if (!Object.hasOwn(verbs, name))
+    throw new InstarError('VERB_UNKNOWN', `there is no verb "${name}"${didYouMean(name, Object.keys(verbs))}`)
+  const { params: schema, perform } = verbs[name as VerbName] as Verb<z.ZodType, unknown>
+  const parsed = schema.safeParse(params)
+  if (!parsed.success) {
+    const problems = parsed.error.issues.map(({ path, message }) =>
+      path.length > 0 ? `${path.join('.')}: ${message}` : message,
+    )
+    throw new InstarError('PARAMETERS_INVALID', `${name}: ${problems.join('; ')}`, { details: { problems } })
+  }
+  context.signal.throwIfAborted()
+  return perform(controller, parsed.data, context)
+}

@@ -1,0 +1,373 @@
+import { join } from 'node:path'
+import {
+  type LaunchContext,
+  runtimeAdjust,
+  runtimeLaunch,
+  runtimeUpdate,
+  type UpdateContext,
+} from '../machines/index.ts'
+import type { Candidate, ReleaseRef } from '../machines/runtime.ts'
+import { type Config, loadConfig, type RuntimeConfig } from './config.ts'
+import { type ErrorRecord, errorRecord, InstarError } from './errors.ts'
+import { adjustEffects } from './flows/runtime-adjust.ts'
+import { launchEffects } from './flows/runtime-launch.ts'
+import { updateEffects } from './flows/runtime-update.ts'
+import { type RuntimeWorld, recordsIn } from './flows/runtime-world.ts'
+import { openHome, resolveHome } from './home.ts'
+import type { JournalRecord, ReadRange } from './journal/cursor.ts'
+import { type FollowOptions, type Journal, openJournal } from './journal/journal.ts'
+import { ManagedRuntime, type RuntimeStatus } from './managed-runtime.ts'
+import { didYouMean } from './nearest.ts'
+import { packageVersion } from './package-info.ts'
+import { ReleaseStore } from './releases/store.ts'
+import type { Notice } from './run/apply.ts'
+import type { AnyFlow } from './run/flow.ts'
+import { type Change, Detached, Interpreter } from './run/interpreter.ts'
+import type { RunState } from './run/run.ts'
+import { startSchedule } from './runtime/schedule.ts'
+import { sweepChildren } from './runtime/sweep-children.ts'
+
+/** Where the controller speaks; the shape of pino's and most others'. */
+export interface Logger {
+  debug(fields: object, message: string): void
+  info(fields: object, message: string): void
+  warn(fields: object, message: string): void
+  error(fields: object, message: string): void
+}
+
+export interface ControllerOptions {
+  /** Absolute path. Default: `INSTAR_HOME`, else the platform's data directory. */
+  readonly home?: string
+  /** What `loadConfig` or `parseConfig` gave, or the path of a configuration file. */
+  readonly config: Config | string
+  readonly logger?: Logger
+  /** Aborts opening. It does not close a controller that is open. */
+  readonly signal?: AbortSignal
+  /** Look for newer versions by itself, as configured. Default true. Its timers never keep the process alive. */
+  readonly schedule?: boolean
+  /** Only look: nothing that was under way is resumed, no run begins, and nothing is swept. Default false. */
+  readonly observe?: boolean
+  /** No timers, nothing is fetched, the bundled version is what runs. Default false. */
+  readonly development?: boolean
+  /**
+   * The host's say in what a launch tries: gets the arms, best first, and gives those to try. What it adds is not used.
+   * When it throws, the bundled version starts and the error is reported.
+   */
+  readonly preferArms?: (
+    runtime: string,
+    arms: readonly Candidate[],
+  ) => readonly Candidate[] | Promise<readonly Candidate[]>
+}
+
+export interface ControllerState {
+  readonly version: string
+  readonly home: string
+  readonly lastSeq: number
+  readonly runtimes: Readonly<
+    Record<string, { readonly running: RuntimeStatus['running']; readonly checking: boolean }>
+  >
+  /** Runs that are under way. */
+  readonly runs: readonly RunState[]
+  /** Set when the journal failed: nothing is accepted any more, and the process should end. */
+  readonly failure: ErrorRecord | null
+}
+
+export interface CloseOptions {
+  /** Leave what was launched running, for the next controller to find. Default false: it is stopped. */
+  readonly leaveRunning?: boolean
+}
+
+/**
+ * Opens a home: recovers what was under way when its last controller ended, and goes on with it.
+ *
+ * One controller at a time has a home, in this process or another.
+ *
+ * @throws {InstarError} `HOME_LOCKED` (names the holder), `HOME_UNUSABLE`, `HOME_FOREIGN`, `HOME_NEWER`, `JOURNAL_*`,
+ *   `MACHINE_CHANGED`, `MACHINE_UNKNOWN`, `CONFIG_INVALID`, `CONFIG_UNREADABLE`, `DISK_FULL`. Nothing was started then.
+ */
+export async function openController(options: ControllerOptions): Promise<Controller> {
+  const { signal } = options
+  const config = typeof options.config === 'string' ? await loadConfig(options.config) : options.config
+  const home = await openHome(options.home ?? (await resolveHome(undefined)))
+  if (home.closedToOthers) options.logger?.warn({ home: home.path }, 'others could look into the home; that is over')
+  signal?.throwIfAborted()
+  const journal = await openJournal({ directory: join(home.path, 'journal'), holder: { version: packageVersion } })
+  try {
+    signal?.throwIfAborted()
+    return await Controller.recover(home.path, config, journal, options)
+  } catch (error) {
+    await journal.close()
+    throw error
+  }
+}
+
+const silent: Logger = { debug() {}, info() {}, warn() {}, error() {} }
+
+/** An open home. Made by {@link openController}. */
+export class Controller implements AsyncDisposable {
+  private readonly managed: ReadonlyMap<string, ManagedRuntime>
+  private closing: Promise<void> | null = null
+  private readonly closers: (() => Promise<void>)[] = []
+  private failure: ErrorRecord | null = null
+
+  private constructor(
+    readonly home: string,
+    /** What can be read of the journal; only the controller writes it. */
+    readonly journal: {
+      readonly lastSeq: number
+      read(range?: ReadRange): AsyncIterable<JournalRecord>
+      follow(options?: FollowOptions): AsyncIterable<JournalRecord>
+    },
+    private readonly config: Config,
+    private readonly interpreter: Interpreter,
+    private readonly store: ReleaseStore,
+    private readonly logger: Logger,
+    private readonly observing: boolean,
+    /** Resolves with the reason when the journal has failed: nothing is accepted any more, and the process should end. */
+    readonly failed: Promise<Error>,
+  ) {
+    const host = { home, interpreter, store }
+    this.managed = new Map(
+      Object.entries(config.runtimes).map(([name, runtime]) => [name, new ManagedRuntime(name, runtime, host)]),
+    )
+    void failed.then((error) => {
+      this.failure = errorRecord(error)
+    })
+  }
+
+  /** @internal Use {@link openController}. */
+  static async recover(
+    home: string,
+    config: Config,
+    journal: Journal,
+    { logger = silent, schedule = true, observe = false, development = false, preferArms }: ControllerOptions,
+  ): Promise<Controller> {
+    if (journal.repaired !== null)
+      logger.warn({ ...journal.repaired }, 'a commit that a crash had torn was cut off the journal')
+    const store = await ReleaseStore.open({
+      home,
+      kind: 'runtime',
+      report: (runtime, problem) => logger.warn({ runtime, ...problem }, 'a problem with stored releases'),
+    })
+    let interpreter: Interpreter | undefined
+    const world: RuntimeWorld = {
+      home,
+      store,
+      registry: config.registry,
+      development,
+      config: (name) => configOf(config, name),
+      inUse: (name) => (interpreter === undefined ? [] : releasesInUse(interpreter, name)),
+      undecided: (name) => (interpreter === undefined ? [] : undecidedReleases(interpreter, name)),
+      ...(preferArms !== undefined && { preferArms }),
+    }
+    let die: (error: Error) => void
+    const failed = new Promise<Error>((resolve) => {
+      die = resolve
+    })
+    interpreter = await Interpreter.open({
+      log: journal,
+      flows: flowsOf(world),
+      observe,
+      onDead: (error) => {
+        logger.error({ err: error }, 'the journal failed; nothing more is done')
+        die(error as Error)
+      },
+    })
+    const controller = new Controller(home, journal, config, interpreter, store, logger, observe, failed)
+    interpreter.subscribe((change) => logNotice(logger, change))
+    if (observe) return controller
+    try {
+      await stopUnconfigured(interpreter, config, logger)
+      await sweep(interpreter, store, home)
+    } catch (error) {
+      // It is nobody's, so it can wait; what is somebody's goes on.
+      logger.warn({ err: error }, 'what a crash left could not be removed')
+    }
+    if (schedule && !development) controller.startSchedules()
+    return controller
+  }
+
+  /** Names of the configured runtimes. */
+  runtimes(): readonly string[] {
+    return [...this.managed.keys()]
+  }
+
+  /** @throws {InstarError} `RUNTIME_UNKNOWN`, with the nearest name. */
+  runtime(name: string): ManagedRuntime {
+    const runtime = this.managed.get(name)
+    if (runtime === undefined) throw runtimeUnknown(this.config, name)
+    return runtime
+  }
+
+  /** What is going on, as plain data. Costs no I/O. */
+  state(): ControllerState {
+    const runs = this.interpreter.list().filter(({ status }) => status === 'active')
+    const runtimes = [...this.managed.values()].map((runtime) => {
+      const checking = this.interpreter.active('runtime-update', runtime.name) !== undefined
+      return [runtime.name, { running: runtime.running(), checking }] as const
+    })
+    return {
+      version: packageVersion,
+      home: this.home,
+      lastSeq: this.journal.lastSeq,
+      runtimes: Object.fromEntries(runtimes),
+      runs,
+      failure: this.failure,
+    }
+  }
+
+  /** Every run that is known, in the order they began. */
+  runs(): readonly RunState[] {
+    return this.interpreter.list()
+  }
+
+  run(id: string): RunState | undefined {
+    return this.interpreter.get(id)
+  }
+
+  /** The state of a run right after record `seq`, by replay; nothing runs. */
+  stateAt(run: string, seq: number): Promise<RunState> {
+    return this.interpreter.stateAt(run, seq)
+  }
+
+  /** What was announced (staged, rolled back, banned, …), also before this controller was opened; the last 500. */
+  notices(options: { from?: number } = {}): readonly Notice[] {
+    return this.interpreter.notices(options)
+  }
+
+  /** Tells of every notice from now on. Returns what ends it. A listener that throws is logged. */
+  subscribe(listener: (notice: Notice) => void): () => void {
+    return this.interpreter.subscribe((change) => {
+      if (change.type !== 'notice') return
+      try {
+        listener(change.notice)
+      } catch (error) {
+        this.logger.error({ err: error }, 'a listener of the host threw')
+      }
+    })
+  }
+
+  /** Has something done first when this controller is closed: for what serves it to others. */
+  beforeClose(work: () => Promise<void>): void {
+    this.closers.push(work)
+  }
+
+  /**
+   * Stops what was launched, aborts what else is under way and writes everything down. A check that is aborted goes on
+   * when the home is opened again. Safe to call twice.
+   */
+  close({ leaveRunning = false }: CloseOptions = {}): Promise<void> {
+    this.closing ??= this.shut(leaveRunning)
+    return this.closing
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close()
+  }
+
+  private async shut(leaveRunning: boolean): Promise<void> {
+    const runtimes = [...this.managed.values()]
+    try {
+      for (const work of this.closers) await work()
+      const stopping = [
+        ...runtimes.map(({ schedule }) => schedule?.stop(new Detached())),
+        ...(leaveRunning || this.observing || this.failure !== null ? [] : runtimes.map((runtime) => runtime.stop())),
+      ]
+      // One that cannot be ended must not keep the others, and the journal, from being closed.
+      const results = await Promise.allSettled(stopping)
+      const refused = results.find((result) => result.status === 'rejected')
+      if (refused !== undefined) throw refused.reason
+    } finally {
+      await this.interpreter.close()
+      await this.store.close()
+    }
+  }
+
+  private startSchedules(): void {
+    for (const [name, { check }] of Object.entries(this.config.runtimes)) {
+      const runtime = this.managed.get(name)!
+      runtime.schedule = startSchedule({
+        ...check,
+        task: async (signal) => (await runtime.check({ signal })).outcome !== 'check-failed',
+        onError: (error) => this.logger.warn({ err: error, runtime: name }, 'a scheduled check failed'),
+      })
+    }
+  }
+}
+
+function flowsOf(world: RuntimeWorld): readonly AnyFlow[] {
+  return [
+    { machine: runtimeUpdate, effects: updateEffects(world) },
+    { machine: runtimeLaunch, effects: launchEffects(world) },
+    { machine: runtimeAdjust, effects: adjustEffects(world) },
+  ]
+}
+
+function configOf(config: Config, name: string): RuntimeConfig {
+  const runtime = Object.hasOwn(config.runtimes, name) ? config.runtimes[name] : undefined
+  if (runtime === undefined) throw runtimeUnknown(config, name)
+  return runtime
+}
+
+function runtimeUnknown({ runtimes }: Config, name: string): InstarError {
+  return new InstarError(
+    'RUNTIME_UNKNOWN',
+    `no runtime "${name}" is configured${didYouMean(name, Object.keys(runtimes))}`,
+  )
+}
+
+function launches(interpreter: Interpreter): RunState[] {
+  return interpreter
+    .list()
+    .filter(({ status, machine }) => status === 'active' && machine.startsWith('runtime-launch@'))
+}
+
+function releasesInUse(interpreter: Interpreter, name: string): ReleaseRef[] {
+  const candidates = launches(interpreter)
+    .filter(({ key }) => key === name)
+    .map(({ context }) => (context as LaunchContext).candidate?.release)
+  return candidates.filter((release) => release !== null && release !== undefined)
+}
+
+function undecidedReleases(interpreter: Interpreter, name: string): ReleaseRef[] {
+  const update = interpreter.active('runtime-update', name)
+  const release = (update?.context as UpdateContext | undefined)?.release
+  return release ? [release] : []
+}
+
+/** What the configuration no longer names, nobody would stop. */
+async function stopUnconfigured(interpreter: Interpreter, { runtimes }: Config, logger: Logger): Promise<void> {
+  for (const { run, key } of launches(interpreter))
+    if (!Object.hasOwn(runtimes, key)) {
+      logger.warn({ runtime: key }, 'a runtime that is no longer configured is stopped')
+      await interpreter.send(run, { type: 'stop' })
+    }
+}
+
+/** Removes what a crash left and no recovered run will come back for. */
+async function sweep(interpreter: Interpreter, store: ReleaseStore, home: string): Promise<void> {
+  const active = interpreter.list().filter(({ status }) => status === 'active')
+  const wanted = active.flatMap(({ effects }) => effects.map(({ key }) => key))
+  const launched = launches(interpreter).flatMap(({ context }) => (context as LaunchContext).child?.key ?? [])
+  await sweepChildren(recordsIn(home), new Set([...wanted, ...launched]))
+  const updating = new Set(active.filter(({ machine }) => machine.startsWith('runtime-update@')).map(({ key }) => key))
+  for (const name of await store.names()) if (!updating.has(name)) await store.sweep(name)
+}
+
+const grave = new Set([
+  'runtime.rejected',
+  'runtime.banned',
+  'runtime.rolledBack',
+  'runtime.startFailed',
+  'runtime.crashed',
+  'runtime.failed',
+  'runtime.pointerRepaired',
+  'runtime.notChosen',
+])
+
+function logNotice(logger: Logger, change: Change): void {
+  if (change.type !== 'notice') return
+  const { type } = change.notice
+  if (grave.has(type)) logger.warn({ ...change.notice }, type)
+  else logger.info({ ...change.notice }, type)
+}

@@ -1,0 +1,10 @@
+/** What a host imports. */
+
+export type { Candidate, Exit, Failure, ReleaseRef } from '../machines/index.ts'
+export { type Config, loadConfig, parseConfig } from './config.ts'
+export type { CloseOptions, Controller, ControllerState, Logger } from './controller.ts'
+export { type EmbeddedOptions, openController } from './embedded.ts'
+export { type ErrorRecord, errorFrom, errorRecord, InstarError, type InstarErrorCode } from './errors.ts'
+export type { Asked, CheckResult, LaunchOptions, ManagedRuntime, Running, RuntimeStatus } from './managed-runtime.ts'
+export type { Notice } from './run/apply.ts'
+export type { RunState } from './run/run.ts'

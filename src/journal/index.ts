@@ -1,0 +1,8 @@
+export type { JournalRecord, ReadRange } from './cursor.ts'
+export type { Head, Snapshot } from './format.ts'
+export { journalFormat } from './format.ts'
+export { type FollowOptions, Journal, type JournalOptions, openJournal, type Repaired } from './journal.ts'
+export { acquireLock, type DirectoryLock, type LockHolder } from './lock.ts'
+export { exportJournal, readJournal } from './read.ts'
+export { type RepairReport, repairJournal, type SeqRange } from './repair.ts'
+export { type JournalProblem, type JournalReport, verifyJournal } from './verify.ts'

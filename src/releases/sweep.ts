@@ -1,0 +1,56 @@
+import { lstat, readdir, rm } from 'node:fs/promises'
+import { join } from 'node:path'
+import type { Disk } from '../disk.ts'
+import { absent } from './absent.ts'
+import { type Place, stagingPrefix, trashPrefix } from './layout.ts'
+import { tryAcquire } from './lock.ts'
+import { empty, toTrash } from './trash.ts'
+
+/** Removes trash, and drafts whose holder is gone. Trash goes first: it may be what makes room to work in. */
+export async function sweepReleases(place: Place, disk: Disk): Promise<string[]> {
+  const entries = (await readdir(place.releases).catch(absent)) ?? []
+  const trash = entries.filter((entry) => entry.startsWith(trashPrefix)).map((entry) => join(place.releases, entry))
+  await empty(trash)
+  // A draft and its lock are one thing; a crash can leave either without the other.
+  const staging = entries
+    .filter((entry) => entry.startsWith(stagingPrefix))
+    .map((entry) => entry.replace(/\.lock$/, ''))
+  const swept = [...trash]
+  for (const entry of new Set(staging)) {
+    const draft = join(place.releases, entry)
+    if (await sweepDraft(place, draft, disk)) swept.push(draft)
+  }
+  return swept
+}
+
+async function sweepDraft(place: Place, draft: string, disk: Disk): Promise<boolean> {
+  const lock = await tryAcquire(`${draft}.lock`, { disk, doing: 'sweeping', lasting: false })
+  if (lock === null) return false
+  try {
+    if ((await lstat(draft).catch(absent)) !== null) await empty([await toTrash(place, draft, disk)])
+    await lock.retire()
+    return true
+  } finally {
+    lock.release()
+  }
+}
+
+/** Removes halves of state files (see `replaceFile`) whose writer is gone. */
+export async function sweepStates(states: string): Promise<string[]> {
+  const halves = ((await readdir(states).catch(absent)) ?? []).filter((entry) => {
+    const writer = /^\.draft-(\d+)-/.exec(entry)
+    return writer !== null && !isAlive(Number(writer[1]))
+  })
+  const paths = halves.map((entry) => join(states, entry))
+  for (const path of paths) await rm(path, { force: true })
+  return paths
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0)
+    return true
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === 'EPERM' // alive, and another user's
+  }
+}

@@ -1,0 +1,32 @@
+/**
+ * Waits. Rejects with the signal's own reason, which says why the wait ended (Node's timers wrap it in another error).
+ *
+ * @param background Does not keep the process alive.
+ */
+export function pause(ms: number, signal?: AbortSignal, background = false): Promise<void> {
+  return new Promise((resolve, reject) => {
+    if (signal?.aborted) return reject(signal.reason)
+    const done = () => {
+      signal?.removeEventListener('abort', abort)
+      resolve()
+    }
+    const abort = () => {
+      clearTimeout(timer)
+      reject(signal?.reason)
+    }
+    const timer = setTimeout(done, ms)
+    if (background) timer.unref()
+    signal?.addEventListener('abort', abort, { once: true })
+  })
+}
+
+/** Follows `promise` until the signal says that nobody waits for it any more. */
+export function abortable<T>(promise: Promise<T>, signal?: AbortSignal): Promise<T> {
+  if (signal === undefined) return promise
+  return new Promise<T>((resolve, reject) => {
+    if (signal.aborted) return reject(signal.reason)
+    const abort = () => reject(signal.reason)
+    signal.addEventListener('abort', abort, { once: true })
+    promise.then(resolve, reject).finally(() => signal.removeEventListener('abort', abort))
+  })
+}

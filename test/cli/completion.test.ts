@@ -1,0 +1,49 @@
+import { execFile } from 'node:child_process'
+import { writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { promisify } from 'node:util'
+import { expect, test } from 'vitest'
+import { run, temporary } from '../support/instar.ts'
+
+let script: Promise<{ stdout: string }> | undefined
+
+/** What bash offers for the last word of a line, with the script really sourced. */
+async function completed(...words: string[]): Promise<string[]> {
+  const folder = await temporary()
+  script ??= run(['completion', 'bash'])
+  await writeFile(join(folder, 'completion.bash'), (await script).stdout)
+  const quoted = ['instar', ...words].map((word) => `'${word}'`).join(' ')
+  const ask = `source completion.bash; COMP_WORDS=(${quoted}); COMP_CWORD=${words.length}; _instar; printf '%s\\n' "\${COMPREPLY[@]}"`
+  const { stdout } = await promisify(execFile)('bash', ['--norc', '-eu', '-c', ask], { cwd: folder })
+  return stdout.split('\n').filter((line) => line !== '')
+}
+
+test('bash completes areas, verbs and options', async () => {
+  expect(await completed('')).toEqual(
+    expect.arrayContaining(['up', 'status', 'doctor', 'runtime', 'journal', 'machine']),
+  )
+  expect(await completed('run')).toEqual(['runtime'])
+  expect(await completed('runtime', 'ro')).toEqual(['rollback'])
+  expect(await completed('journal', 'tail', '--f')).toEqual(['--follow', '--from'])
+  expect(await completed('completion', '')).toEqual(['bash', 'zsh', 'fish'])
+})
+
+test('global options on the way do not confuse bash, and neither do their values', async () => {
+  expect(await completed('--json', '--home', 'runtime', 'journal', 'ver')).toEqual(['verify'])
+  expect(await completed('runtime', 'ban', '--reason', '')).toEqual([])
+  expect(await completed('--config', 'compl')).toEqual(['completion.bash'])
+})
+
+test('after the name of a runtime, and after --, bash offers nothing', async () => {
+  expect(await completed('runtime', 'check', 'kanban', '')).toEqual([])
+  expect(await completed('runtime', 'launch', 'kanban', '--', '--h')).toEqual([])
+})
+
+test('every command and every option of the command line is in each script', async () => {
+  for (const shell of ['bash', 'zsh', 'fish']) {
+    const { stdout, code } = await run(['completion', shell])
+    expect(code).toBe(0)
+    for (const word of ['rollback', 'unban', 'repair', 'export', 'mermaid', 'home', 'no-color', 'follow'])
+      expect(stdout, shell).toContain(word)
+  }
+})

@@ -1,0 +1,129 @@
+/**
+ * The real process with a disk that fails under it: a check for a newer version, once for each write and each flush that
+ * it makes, with EIO and with a disk that is full from then on.
+ *
+ * What a flush that fails silently would lose only shows after a power cut: see the simulated disk's tests for that.
+ *
+ * Seen caught: an append whose failure is taken for success (`disk.ts`).
+ */
+import { execFile } from 'node:child_process'
+import { mkdtemp, realpath, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import type { UpdateResult } from '../../machines/index.ts'
+import { parseConfig } from '../../src/config.ts'
+import { openController } from '../../src/controller.ts'
+import { assertDurable, durableRecords } from '../../src/testing/account.ts'
+import { inParallel } from '../../src/testing/in-parallel.ts'
+import { callsIn, type DiskFault, FaultyDisk } from '../support/faulty-disk.ts'
+import { inspect, install, Stage, scripts } from './stage.ts'
+
+const forMinutes = 600_000
+let stage: Stage
+let disk: FaultyDisk
+const places = ['journal', 'state', 'releases'] as const
+const errors = ['EIO', 'ENOSPC'] as const
+
+// Only there can calls of libc be replaced from outside.
+describe.runIf(process.platform === 'linux')('on Linux', () => {
+  beforeAll(async () => {
+    ;[stage, disk] = await Promise.all([Stage.build(), FaultyDisk.build()])
+    stage.publish('faulty', '2.0.0', scripts.good)
+  })
+  afterAll(async () => {
+    await stage[Symbol.asyncDispose]()
+    await disk[Symbol.asyncDispose]()
+  })
+
+  for (const place of places)
+    for (const calls of ['write', 'flush'] as const)
+      test(
+        `a ${calls} that fails in ${place} loses nothing and shows nothing that was not durable`,
+        async () => {
+          const path = `/home/${place}`
+          const { count } = await check({ calls, path, at: 0, error: 'EIO' })
+          expect(count).toBeGreaterThan(0)
+          const faults = errors.flatMap((error) =>
+            spread(count, place === 'journal' ? 40 : 6).map((at): DiskFault => ({ calls, path, at, error })),
+          )
+          const outcomes = await inParallel(3, faults, async (fault) => (await check(fault)).outcome)
+          console.log(`${place}, ${calls}: ${count} calls, ${faults.length} failures: ${tally(outcomes)}`)
+          expect(outcomes.some((outcome) => outcome !== 'staged')).toBe(true)
+        },
+        forMinutes,
+      )
+})
+
+/** Checks for a newer version on a disk with this fault, then on a sound one. */
+async function check(fault: DiskFault): Promise<{ outcome: string; count: number }> {
+  const directory = await realpath(await mkdtemp(join(tmpdir(), 'instar-fault-')))
+  const home = join(directory, 'home')
+  try {
+    await install(home, ['1.5.0', scripts.good])
+    const log = join(directory, 'log')
+    const plan = stage.plan('runtime-update', 'faulty', {})
+    const { code, stdout, stderr } = await run(
+      [stage.program, home, JSON.stringify(plan)],
+      disk.environment(fault, log),
+    )
+    const records = await durableRecords(home)
+    assertDurable(stdout, records)
+    const outcome = code === 0 ? outcomeIn(stdout) : stopIn(stderr, stdout)
+
+    const config = parseConfig(plan.config, '/')
+    const { outcome: next } = await openController({ home, config, schedule: false }).then(async (controller) => {
+      await using _ = controller
+      return await controller.runtime('tool').check()
+    })
+    expect(['staged', 'already-staged']).toContain(next)
+    const found = await inspect({ home, records }, plan.config as object)
+    expect(found).toEqual({ current: '2.0.0', knownGood: null, releases: ['2.0.0', '1.5.0'], bans: [] })
+    return { outcome, count: await callsIn(log) }
+  } catch (cause) {
+    throw new Error(`${fault.error} at ${fault.calls} ${fault.at} in ${fault.path}: ${(cause as Error).message}`, {
+      cause,
+    })
+  } finally {
+    await rm(directory, { recursive: true, force: true })
+  }
+}
+
+/** How a check ended that came to its end: a failing disk is no proof of anything about a version. */
+function outcomeIn(stdout: string): string {
+  const { outcome, failure } = JSON.parse(stdout.trim().split('\n').at(-1)!) as UpdateResult
+  expect(['staged', 'check-failed']).toContain(outcome)
+  if (outcome === 'staged') return outcome
+  expect(diskCodes).toContain(failure?.code)
+  return `${outcome} (${failure!.code})`
+}
+
+/** Why the process stopped: it could not open the home, or its journal failed and it was told so. */
+function stopIn(stderr: string, stdout: string): string {
+  // Once the run has ended there is only closing left, whose caller is told instead.
+  if (stdout !== '' && !stdout.includes('"outcome"')) expect(stderr).toContain('the controller has failed')
+  const code = /code: '([A-Z_]+)'/.exec(stderr)?.[1]
+  expect(['JOURNAL_WRITE_FAILED', ...diskCodes], stderr).toContain(code)
+  return `stopped (${code})`
+}
+
+const diskCodes = ['DISK_FULL', 'DISK_FAILED']
+
+function run(args: string[], env: Record<string, string>): Promise<{ code: number; stdout: string; stderr: string }> {
+  return new Promise((resolve) => {
+    const options = { env: { ...process.env, ...env }, timeout: 60_000, killSignal: 'SIGKILL' } as const
+    const child = execFile(process.execPath, args, options, (_, stdout, stderr) =>
+      resolve({ code: child.exitCode ?? -1, stdout, stderr }),
+    )
+  })
+}
+
+/** The numbers from 1 to `count`, or `most` of them, evenly spread. */
+const spread = (count: number, most: number) =>
+  Array.from({ length: Math.min(count, most) }, (_, at) => 1 + Math.floor((at * count) / Math.min(count, most)))
+
+function tally(outcomes: readonly string[]): string {
+  const counts = new Map<string, number>()
+  for (const outcome of outcomes) counts.set(outcome, (counts.get(outcome) ?? 0) + 1)
+  return [...counts].map(([outcome, count]) => `${count} ${outcome}`).join(', ')
+}

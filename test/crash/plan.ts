@@ -1,0 +1,39 @@
+/** What the program of the crash tests does. Plain data: it travels as an argument. */
+export interface Plan {
+  readonly machine: string
+  readonly input: unknown
+  /** For `parseConfig`; one runtime, `tool`. */
+  readonly config: unknown
+  /** The machine's time runs `pace` times as fast as the wall's, from this moment on. */
+  readonly since: number
+  readonly pace: number
+  readonly rules: readonly Rule[]
+  readonly sends: readonly Send[]
+}
+
+/** An event from outside, sent once. */
+export interface Send {
+  readonly event: string
+  /** When the machine is in a state whose name begins so, */
+  readonly when: string
+  /** and has started so many processes. */
+  readonly processes?: number
+}
+
+/** How one effect departs from what it does by itself. */
+export interface Rule {
+  readonly effect: string
+  /** Only where the machine is in a state whose name begins so. */
+  readonly in?: string
+  /** Only as long as no second process was started. */
+  readonly first?: true
+  /** False: where it is to fail, it does not even begin. */
+  readonly performs?: false
+  /** Then it waits until a stop is wanted. */
+  readonly waits?: true
+  /** Then it fails with this, the first `times` times. */
+  readonly fails?: { readonly code: string; readonly fault?: string }
+  readonly times?: number
+  /** Else it answers this. */
+  readonly answers?: unknown
+}
