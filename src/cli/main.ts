@@ -1,5 +1,6 @@
 #!/usr/bin/env node
 import { CommanderError } from 'commander'
+import { held } from '../held.ts'
 import type { Cli, Command } from './cli.ts'
 import type { Globals } from './output.ts'
 import { buildProgram } from './program.ts'
@@ -67,4 +68,4 @@ async function reportUsage(argv: readonly string[], error: CommanderError): Prom
   return 2
 }
 
-process.exitCode = await main(process.argv.slice(2))
+process.exitCode = await held(main(process.argv.slice(2)))

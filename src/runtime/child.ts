@@ -8,6 +8,7 @@ import { z } from 'zod'
 import type { Child, Exit } from '../../machines/runtime-launch.ts'
 import { exists, makeDirectories } from '../disk.ts'
 import { InstarError } from '../errors.ts'
+import { held } from '../held.ts'
 import { childEnvironment, nonceVariable } from './environment.ts'
 import { lastOutput, outputPaths, trimOutput } from './output.ts'
 import { abortable, pause } from './pause.ts'
@@ -405,7 +406,7 @@ export async function stopChild(child: Child, options: StopOptions = {}): Promis
       details: { pid: child.pid },
     })
   // Waiting for the news of its end leaves no zombie behind.
-  await abortable(ownKinship(child)?.exit ?? Promise.resolve(lostExit), signal)
+  await held(abortable(ownKinship(child)?.exit ?? Promise.resolve(lostExit), signal))
   await removeFiles(child.record)
   started.delete(child.record)
 }
