@@ -1,6 +1,7 @@
 import { spawn } from 'node:child_process'
 import { appendFile, chmod, mkdir, readdir, readFile, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { setTimeout } from 'node:timers/promises'
 import { afterAll, beforeAll, expect, test, vi } from 'vitest'
 import { exitOf, familyOf, findChild, isAlive, recordPath, startChild, stopChild } from '../../src/runtime/child.ts'
 import { lastOutput, outputPaths } from '../../src/runtime/output.ts'
@@ -102,6 +103,8 @@ test('of several controllers that start one key at the same time, one starts it'
 test('a later process with the number of a child is not taken for it and not ended with it', async () => {
   await using trial = await Trial.begin()
   const child = await trial.start(['idle'])
+  // The system tells the start of a process in hundredths of a second; a number is never given out again so soon.
+  await setTimeout(50)
   const other = await trial.start(['idle'])
   // What is left of a child whose number the system has given to `other`.
   const text = await readFile(child.record, 'utf8')
