@@ -165,6 +165,7 @@ const changingFunctions = [
 
 function watchFiles(life: MortalLife, home: string): void {
   const paths = new WeakMap<object, string>()
+  const pathsOfOpen = new Map<number, string>()
   for (const name of changingFunctions) {
     const watched =
       (original: Callable): Callable =>
@@ -176,11 +177,18 @@ function watchFiles(life: MortalLife, home: string): void {
   let handlesAreWatched = false
   replace(fs.promises, 'open', (original) => async (...args) => {
     const handle = await original(...args)
+    const { fd } = handle
     paths.set(handle, pathIn(args[0]))
+    pathsOfOpen.set(fd, pathIn(args[0]))
     // Their class is not to be had without one of them.
     if (!handlesAreWatched) watchHandles(life, home, Object.getPrototypeOf(handle), paths)
     handlesAreWatched = true
+    handle.once('close', () => pathsOfOpen.delete(fd)) // the number may be another file's next
     return handle
+  })
+  replace(fs, 'writeSync', (original) => (fd, data, ...rest) => {
+    const path = below(home, pathsOfOpen.get(fd) ?? '/')
+    return life.make(path === null ? null : writing(fd, path, data), () => original(fd, data, ...rest))
   })
 }
 
