@@ -1,17 +1,34 @@
 /** The statecharts, by name. The `instar/machines` subpath. */
+import { daemonHandoff } from './daemon-handoff.ts'
+import { daemonSupervision } from './daemon-supervision.ts'
+import { daemonTakeover } from './daemon-takeover.ts'
 import { runtimeAdjust } from './runtime-adjust.ts'
 import { runtimeLaunch } from './runtime-launch.ts'
 import { runtimeUpdate } from './runtime-update.ts'
 
+export type * from './daemon.ts'
+export type { Committed, HandoffContext, HandoffInput, HandoffNotice, HandoffOutput } from './daemon-handoff.ts'
+export type * from './daemon-supervision.ts'
+export type {
+  Adopted,
+  Takeover,
+  TakeoverContext,
+  TakeoverInput,
+  TakeoverNotice,
+  TakeoverOutput,
+} from './daemon-takeover.ts'
 export type { Failure } from './effect.ts'
 export { effect, failureOf } from './effect.ts'
 export type * from './runtime.ts'
 export type { Adjusted, Adjustment } from './runtime-adjust.ts'
 export type { Child, Ended, Exit, LaunchContext, LaunchNotice, LaunchOutcome, LaunchResult } from './runtime-launch.ts'
 export type { Evidence, UpdateContext, UpdateNotice, UpdateOutcome, UpdateResult } from './runtime-update.ts'
-export { runtimeAdjust, runtimeLaunch, runtimeUpdate }
+export { daemonHandoff, daemonSupervision, daemonTakeover, runtimeAdjust, runtimeLaunch, runtimeUpdate }
 
 export const machines = {
+  'daemon-handoff': daemonHandoff,
+  'daemon-supervision': daemonSupervision,
+  'daemon-takeover': daemonTakeover,
   'runtime-adjust': runtimeAdjust,
   'runtime-launch': runtimeLaunch,
   'runtime-update': runtimeUpdate,
