@@ -1,4 +1,4 @@
-import { and, assign, emit, setup } from 'xstate'
+import { assign, emit, setup } from 'xstate'
 import { effect, type Failure, failureOf } from './effect.ts'
 
 /** A daemon that answers, as it describes itself, and how its version stands to the host's. */
@@ -142,15 +142,6 @@ const updateIn = (event: unknown) => (event as { output: { handoff: Handoff; dae
 
 const aboutDaemon = ({ context: { name, daemon } }: { context: SupervisionContext }) => ({ name, daemon: daemon! })
 
-/** Every wish waits for what is under way. */
-const waits = {
-  start: { actions: 'take' },
-  update: { actions: 'take' },
-  restart: { actions: 'take' },
-  stop: { actions: 'take' },
-  expect: { actions: 'keepExpectation' },
-} as const
-
 /** Nothing is under way, but what is there has to be found out first. */
 const begins = (target: 'locating' | 'attending') =>
   ({
@@ -198,9 +189,10 @@ export const daemonSupervision = setup({
     nextUpdates: ({ context: { waiting } }) => waiting[0]?.wish === 'update',
     nextStops: ({ context: { waiting } }) => waiting[0]?.wish === 'restart' || waiting[0]?.wish === 'stop',
     isRestart: ({ context: { current } }) => current?.wish === 'restart',
-    isOutdated: ({ context: { daemon } }) => daemon!.standing === 'older',
-    updatesItself: ({ context: { autoUpdate } }) => autoUpdate,
-    wasKept: ({ context: { kept, wanted } }) => kept?.wanted === wanted,
+    isOlder: ({ context: { daemon } }) => daemon!.standing === 'older',
+    isDue: ({ context: { autoUpdate, daemon, kept, wanted } }) =>
+      autoUpdate && daemon?.standing === 'older' && kept?.wanted !== wanted,
+    wasKept: ({ context: { daemon, kept, wanted } }) => daemon!.standing === 'older' && kept?.wanted === wanted,
     updateKeptOld: ({ event }) => updateIn(event).handoff.outcome === 'kept',
     wasLost: ({ event }) => (event as unknown as { output: { end: string } }).output.end === 'lost',
   },
@@ -311,13 +303,20 @@ export const daemonSupervision = setup({
     kept: null,
     misses: 0,
   }),
+  // Where nothing else is said a wish waits for what is under way.
+  on: {
+    start: { actions: 'take' },
+    update: { actions: 'take' },
+    restart: { actions: 'take' },
+    stop: { actions: 'take' },
+    expect: { actions: 'keepExpectation' },
+  },
   initial: 'locating',
   states: {
     locating: {
       description:
         'Whether one answers, and what it says of itself. One whose keeper lives is given time to come back.',
       tags: 'busy',
-      on: waits,
       invoke: {
         id: 'locate',
         src: 'locate',
@@ -345,20 +344,21 @@ export const daemonSupervision = setup({
         { guard: 'nextStarts', target: 'starting', actions: 'beginNext' },
         { guard: 'nextUpdates', target: 'updating', actions: 'beginNext' },
         { guard: 'nextStops', target: 'stopping', actions: 'beginNext' },
+        { guard: 'isDue', target: 'updating', actions: 'beginUpdate' },
         { guard: 'isThere', target: 'running' },
         { target: 'absent' },
       ],
     },
     absent: {
-      description: 'Another may start one at any time, so a wish looks first.',
+      description: 'A wish looks again first.',
       on: {
         ...begins('locating'),
         start: { target: 'locating', actions: 'take' },
-        expect: { actions: 'keepExpectation' },
         release: 'released',
       },
     },
     running: {
+      description: 'Only a person updates one that is outdated, or that an update was tried on and failed.',
       tags: 'running',
       on: {
         ...begins('attending'),
@@ -377,24 +377,18 @@ export const daemonSupervision = setup({
       states: {
         comparing: {
           always: [
-            { guard: and(['isOutdated', 'wasKept']), target: 'keptOld' },
-            {
-              guard: and(['isOutdated', 'updatesItself']),
-              target: '#daemon-supervision.updating',
-              actions: 'beginUpdate',
-            },
-            { guard: 'isOutdated', target: 'outdated' },
+            { guard: 'wasKept', target: 'keptOld' },
+            { guard: 'isOlder', target: 'outdated' },
             { target: 'upToDate' },
           ],
         },
         upToDate: {},
-        outdated: { description: 'Older than the host. Waits for a person.' },
-        keptOld: { description: 'The update to this version failed. Only a person tries it again.' },
+        outdated: {},
+        keptOld: {},
       },
     },
     starting: {
       tags: 'busy',
-      on: waits,
       invoke: {
         id: 'start',
         src: 'start',
@@ -406,7 +400,6 @@ export const daemonSupervision = setup({
     updating: {
       description: 'The daemon hands over by itself. Whoever serves when it has gone is asked for its version.',
       tags: ['busy', 'running'],
-      on: waits,
       invoke: {
         id: 'update',
         src: 'update',
@@ -420,9 +413,8 @@ export const daemonSupervision = setup({
       },
     },
     stopping: {
-      description: 'Ends every session and the daemon; a person asked for it.',
+      description: 'A person asked for it: every session ends.',
       tags: 'busy',
-      on: waits,
       invoke: {
         id: 'stop',
         src: 'stop',

@@ -126,7 +126,9 @@ describe('updates', () => {
 
   test('a successor that is too old as well is not replaced over and over', () => {
     const events = [done('locate', old), done('update', { handoff, daemon: { ...old, pid: 72 } })]
-    expect(last(story(...events))).toMatchInlineSnapshot(`"update done -> running.keptOld, do watch, tell daemon.updated"`)
+    expect(last(story(...events))).toMatchInlineSnapshot(
+      `"update done -> running.keptOld, do watch, tell daemon.updated"`,
+    )
     expect(contextAfter(...events).kept?.failure.message).toBe('the daemon that took over is 0.1.0, not 0.2.0')
   })
 
@@ -203,7 +205,9 @@ describe('restart and stop', () => {
   })
 
   test('a stop that fails looks for what there is', () => {
-    expect(last(story(...running, ask('stop'), failed('stop')))).toMatchInlineSnapshot(`"stop error -> locating, do locate"`)
+    expect(last(story(...running, ask('stop'), failed('stop')))).toMatchInlineSnapshot(
+      `"stop error -> locating, do locate"`,
+    )
   })
 
   test('where none runs a stop has nothing to do', () => {
@@ -224,7 +228,9 @@ describe('restart and stop', () => {
       stop done -> starting, do start, tell daemon.stopped
       start done -> running.upToDate, do watch, tell daemon.started"
     `)
-    expect(last(story(...updating, ask('stop'), updated))).toMatchInlineSnapshot(`"update done -> stopping, do stop, tell daemon.updated"`)
+    expect(last(story(...updating, ask('stop'), updated))).toMatchInlineSnapshot(
+      `"update done -> stopping, do stop, tell daemon.updated"`,
+    )
   })
 
   test('while a stop is wanted everything else is refused', () => {
@@ -274,15 +280,21 @@ describe('a daemon that goes by itself', () => {
   })
 
   test('is noticed, and where none comes back none is there', () => {
-    expect(last(story(...running, done('watch', { end: 'lost' }), done('locate', null)))).toMatchInlineSnapshot(`"locate done -> absent"`)
+    expect(last(story(...running, done('watch', { end: 'lost' }), done('locate', null)))).toMatchInlineSnapshot(
+      `"locate done -> absent"`,
+    )
   })
 
   test('by a handoff that somebody else asked for is not lost', () => {
-    expect(last(story(...running, done('watch', { end: 'handed-over' })))).toMatchInlineSnapshot(`"watch done -> locating, do locate"`)
+    expect(last(story(...running, done('watch', { end: 'handed-over' })))).toMatchInlineSnapshot(
+      `"watch done -> locating, do locate"`,
+    )
   })
 
   test('cannot be watched: what is there is asked after a while', () => {
-    expect(last(story(...running, failed('watch')))).toMatchInlineSnapshot(`"watch error -> unclear, tell daemon.unclear"`)
+    expect(last(story(...running, failed('watch')))).toMatchInlineSnapshot(
+      `"watch error -> unclear, tell daemon.unclear"`,
+    )
   })
 })
 
