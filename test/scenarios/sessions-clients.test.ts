@@ -1,0 +1,120 @@
+import { connect } from 'node:net'
+import { describe, expect, test } from 'vitest'
+import type { Session } from '../../src/sessions/client.ts'
+import { frameTypes, jsonFrame, numberedFrame } from '../../src/sessions/protocol.ts'
+import { eventually } from '../support/sessions/eventually.ts'
+import { FollowedStream, FollowedText } from '../support/sessions/followed.ts'
+import { numbered } from '../support/sessions/numbered-stream.ts'
+import { residentBytes } from '../support/sessions/processes.ts'
+import { sessionScene } from '../support/sessions/scene.ts'
+
+// The scenarios *Sessions*, by number: those about clients that come, go, lag, or send a lot.
+
+const scene = sessionScene()
+
+const scrollbackBytes = 256 * 1024
+
+/** Resolves when the session has printed so much, whoever was given it. */
+async function prints(session: Session, client: { list(): Promise<{ id: string; offset: number }[]> }, offset: number) {
+  const printed = async () => (await client.list()).find(({ id }) => id === session.id)!.offset >= offset
+  await eventually(printed, `byte ${offset} of ${session.id}`)
+}
+
+describe('11: a client that reconnects with its offset', () => {
+  test('gets exactly what it missed, also when the daemon was replaced meanwhile', async () => {
+    await using trial = await scene.start()
+    const other = await trial.client()
+    const leaving = await trial.client()
+    const { id } = await leaving.open({ command: scene.programs.stream({ bytes: 400_000, rate: 400_000, pause: 1 }) })
+    const first = new FollowedStream(await leaving.session(id))
+    await first.reaches(1)
+    await leaving.close()
+    await first.done.catch(() => {}) // its connection is closed
+
+    expect((await other.upgrade()).outcome).toBe('handed-over')
+    const session = await (await trial.client()).session(id)
+    await prints(session, other, 400_000)
+    const second = new FollowedStream(session, first.offset)
+    await second.reaches(400_000)
+    expect(second.gaps).toEqual([])
+    await session.write(Buffer.from('x'))
+    await second.ends()
+  })
+
+  test('and comes too late is told what is gone', async () => {
+    await using trial = await scene.start({ args: ['--buffer-bytes', String(scrollbackBytes)] })
+    const client = await trial.client()
+    const session = await client.open({ command: scene.programs.stream({ bytes: 2_000_000, pause: 1 }) })
+    await prints(session, client, 2_000_000)
+    for (const round of ['as it was', 'after an upgrade']) {
+      const late = new FollowedStream(session, 16)
+      await late.reaches(2_000_000)
+      const [gap, ...more] = late.gaps
+      expect(more, round).toEqual([])
+      expect(gap!.from).toBe(16)
+      expect(gap!.known).toBe(gap!.to)
+      expect(2_000_000 - gap!.to).toBeGreaterThan(scrollbackBytes / 2)
+      expect(2_000_000 - gap!.to).toBeLessThanOrEqual(scrollbackBytes)
+      await late.detach()
+      expect((await client.upgrade()).outcome).toBe('handed-over')
+    }
+  })
+})
+
+test('12: a client that never reads: its memory stays bounded and the others are not slowed', async () => {
+  await using trial = await scene.start({ args: ['--buffer-bytes', String(scrollbackBytes)] })
+  const client = await trial.client({ reconnect: false })
+  const bytes = 100_000_000
+  const { id } = await client.open({ command: scene.programs.stream({ bytes, pause: 1 }) })
+
+  const deaf = connect(trial.socket)
+  deaf.pause()
+  deaf.write(jsonFrame(frameTypes.hello, { protocols: [1], client: 'deaf', capabilities: [] }))
+  deaf.write(numberedFrame(frameTypes.request, 1, { method: 'attach', params: { session: id, from: 'start' } }))
+  try {
+    const output = new FollowedStream(await client.session(id))
+    await output.reaches(2_000_000)
+    const early = await residentBytes(await trial.pid())
+    await output.reaches(bytes, 50_000)
+    expect(output.gaps).toEqual([])
+    // Many times less than what it was not given.
+    expect((await residentBytes(await trial.pid())) - early).toBeLessThan(30_000_000)
+
+    expect((await client.upgrade()).outcome).toBe('handed-over')
+    await output.session.write(Buffer.from('x'))
+    expect(await output.ends()).toMatchObject({ code: 0, offset: bytes })
+  } finally {
+    deaf.destroy()
+  }
+})
+
+describe('18: a paste of 1 MB into an adopted session whose program reads it two seconds later', () => {
+  const bytes = 1_000_000
+
+  test.each([
+    { keeper: false, how: 'without a keeper' },
+    { keeper: true, how: 'with a keeper' },
+  ])('every byte arrives, the daemon stays responsive, $how', async ({ keeper }) => {
+    await using trial = await scene.start({ keeper })
+    const client = await trial.client({ reconnect: false })
+    const other = await trial.client({ reconnect: false })
+    const echo = new FollowedStream(await other.open({ command: scene.programs.echo() }))
+    const session = await client.open({ command: scene.programs.sink({ bytes, delay: 2000, code: 3 }) })
+    const screen = new FollowedText(session)
+    await screen.says('ready')
+    expect((await client.upgrade()).outcome).toBe('handed-over')
+
+    const pasted = session.write(numbered(0, bytes))
+    await echo.reaches(16)
+    for (let typed = 16; typed < 2016; typed += 100) {
+      await echo.session.write(numbered(typed, 100))
+      await echo.reaches(typed + 100)
+    }
+    expect(screen.text).not.toContain('whole')
+    // In mid-paste, with most of it in the daemon.
+    expect((await other.upgrade()).outcome).toBe('handed-over')
+    await screen.says('whole')
+    await pasted
+    expect(await screen.ends()).toMatchObject({ code: 3 })
+  })
+})

@@ -1,0 +1,196 @@
+import { spawn } from 'node:child_process'
+import { existsSync } from 'node:fs'
+import { mkdtemp, open, readdir, readFile, realpath, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { connectDaemon, type DaemonClient } from '../../../src/sessions/client.ts'
+import { eventually } from './eventually.ts'
+import { MarkedProcesses } from './processes.ts'
+
+/** What a trial runs. */
+export interface DaemonProgram {
+  /** `daemon-main.js` */
+  readonly main: string
+  readonly keeper: string
+}
+
+export interface TrialOptions {
+  /** Default: none. */
+  readonly keeper?: boolean
+  /** More arguments of the daemon. */
+  readonly args?: readonly string[]
+  readonly env?: Readonly<Record<string, string>>
+}
+
+/** What a daemon may leave in its directory when it was asked to stop. */
+const lasting = /^(lock|daemon\.log|offsets|exits(\/[^/]+\.json)?|pids|journals(\/.*)?)$/
+
+/**
+ * A daemon in a directory of its own. Disposing it stops the daemon, and is an error where a process, a socket or a file
+ * is left over; in any case nothing is left then.
+ */
+export class DaemonTrial implements AsyncDisposable {
+  readonly processes = new MarkedProcesses()
+  /** What the daemons wrote to their log, once the trial is over. */
+  finalLog = ''
+
+  private readonly clients: DaemonClient[] = []
+
+  private constructor(
+    private readonly temporary: string,
+    private readonly program: DaemonProgram,
+    private readonly options: TrialOptions,
+  ) {}
+
+  static async start(program: DaemonProgram, options: TrialOptions = {}): Promise<DaemonTrial> {
+    const temporary = await realpath(await mkdtemp(join(tmpdir(), 'instar-trial-')))
+    const trial = new DaemonTrial(temporary, program, options)
+    try {
+      await trial.launch()
+    } catch (cause) {
+      const log = await trial.log()
+      await trial[Symbol.asyncDispose]()
+      throw new Error(`the daemon did not start: ${log}`, { cause })
+    }
+    return trial
+  }
+
+  /** The daemon's directory. */
+  get directory(): string {
+    return join(this.temporary, 'main')
+  }
+
+  get socket(): string {
+    return join(this.directory, 'daemon.sock')
+  }
+
+  /** Starts a daemon, or a keeper that does, and resolves when it answers. */
+  async launch(): Promise<void> {
+    const { keeper = false } = this.options
+    const before = await this.processes.all()
+    const command = keeper
+      ? [
+          this.program.keeper,
+          '--directory',
+          this.directory,
+          '--',
+          ...this.daemonCommand,
+          'kept',
+          ...this.daemonArguments,
+        ]
+      : [...this.daemonCommand, 'start', ...this.daemonArguments]
+    const log = await open(join(this.temporary, 'start.log'), 'a', 0o600)
+    const child = spawn(command[0]!, command.slice(1), {
+      detached: true,
+      stdio: ['ignore', log.fd, log.fd],
+      env: { ...process.env, ...this.options.env, ...this.processes.environment },
+    })
+    await log.close()
+    const failed = new Promise<never>((_, reject) => {
+      child.on('error', reject)
+      child.on('exit', (code, signal) => reject(new Error(`it ended with ${code ?? signal}`)))
+    })
+    failed.catch(() => {}) // the race below may be over
+    child.unref()
+    await Promise.race([failed, this.answers(before.length)])
+  }
+
+  private async answers(processesBefore: number): Promise<void> {
+    await eventually(async () => {
+      if (!existsSync(this.socket) || (await this.processes.all()).length <= processesBefore) return false
+      try {
+        await using client = await connectDaemon({ path: this.socket, reconnect: false })
+        await client.info()
+        return true
+      } catch {
+        return false // not yet
+      }
+    }, 'an answer of the daemon')
+  }
+
+  /** The program of the daemon, as `upgrade` takes it. */
+  get daemonCommand(): string[] {
+    return [process.execPath, this.program.main]
+  }
+
+  get daemonArguments(): string[] {
+    return ['--directory', this.directory, '--name', 'main', ...(this.options.args ?? [])]
+  }
+
+  /** A client that is closed with the trial. */
+  async client(options: { reconnect?: boolean } = {}): Promise<DaemonClient> {
+    const client = await connectDaemon({ path: this.socket, ...options })
+    this.clients.push(client)
+    return client
+  }
+
+  /** Of the daemon that serves now. */
+  async pid(): Promise<number> {
+    await using client = await connectDaemon({ path: this.socket })
+    return (await client.info()).pid
+  }
+
+  /** Kills the daemon that serves now, as nothing else could. Resolves when it is gone. */
+  async kill(): Promise<number> {
+    const pid = await this.pid()
+    process.kill(pid, 'SIGKILL')
+    await eventually(async () => !(await this.processes.all()).some((process) => process.pid === pid), 'its end')
+    return pid
+  }
+
+  /** Everything that was logged so far. */
+  async log(): Promise<string> {
+    const files = [join(this.temporary, 'start.log'), join(this.directory, 'daemon.log')]
+    return (await Promise.all(files.map((file) => readFile(file, 'utf8').catch(() => '')))).join('')
+  }
+
+  /** Files that no daemon is to leave behind. */
+  async strayFiles(): Promise<string[]> {
+    const entries = await readdir(this.directory, { recursive: true }).catch(() => [] as string[])
+    return entries.filter((path) => !lasting.test(path))
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    const complaints: string[] = []
+    try {
+      for (const client of this.clients) await client.close()
+      complaints.push(...(await this.stop()))
+      complaints.push(...(await this.strayFiles()).map((path) => `left the file ${path}`))
+      const sockets = await readFile('/proc/net/unix', 'utf8')
+      if (sockets.includes(this.temporary)) complaints.push('left a socket')
+      this.finalLog = await this.log()
+    } finally {
+      await rm(this.temporary, { recursive: true, force: true })
+    }
+    if (complaints.length > 0) throw new Error(`the daemon ${complaints.join('; ')}\n${this.finalLog}`)
+  }
+
+  /** What was wrong with the end of it. */
+  private async stop(): Promise<string[]> {
+    const complaints: string[] = []
+    if ((await this.processes.all()).length > 0)
+      try {
+        await using client = await connectDaemon({ path: this.socket, reconnect: false })
+        await client.stop()
+      } catch (error) {
+        complaints.push(`could not be stopped: ${error}`)
+      }
+    const gone = async () => (await this.processes.all()).length === 0
+    if (complaints.length === 0) await eventually(gone, 'the end of all', 10_000).catch(() => {})
+    // Parents first: a keeper would start what was killed again.
+    for (const left of await this.processes.all()) {
+      complaints.push(`left the process ${left.pid} (${left.command})`)
+      killIfThere(left.pid)
+    }
+    await eventually(gone, 'the end of what was killed', 10_000)
+    return complaints
+  }
+}
+
+function killIfThere(pid: number): void {
+  try {
+    process.kill(pid, 'SIGKILL')
+  } catch {
+    // It ended by itself.
+  }
+}

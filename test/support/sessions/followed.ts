@@ -1,0 +1,148 @@
+import type { Session } from '../../../src/sessions/client.ts'
+import type { Gap, SessionExit } from '../../../src/sessions/protocol.ts'
+import { eventually } from './eventually.ts'
+import { NumberedCheck, offsetIn } from './numbered-stream.ts'
+
+/** The output of a session as one client gets it: that offsets go on without a break is checked in all that follows. */
+abstract class Followed {
+  readonly gaps: Gap[] = []
+  /** The longest time without a byte, since it was last set, in milliseconds. */
+  longestSilenceMs = 0
+  /** Resolves at the end of the output; rejects where it is not what it has to be. */
+  readonly done: Promise<void>
+
+  /** Of the next byte, as the daemon counts. */
+  offset = 0
+
+  private lastAt = performance.now()
+  private readonly detached = new AbortController()
+  private failure: unknown = null
+
+  protected constructor(
+    readonly session: Session,
+    from: number | 'start' | 'end',
+  ) {
+    this.done = this.follow(from)
+    this.done.catch((error) => {
+      this.failure = error
+    })
+  }
+
+  protected abstract take(bytes: Buffer): void
+  protected abstract skip(gap: Gap): void
+
+  /** Resolves once the byte before `offset` was received. */
+  async reaches(offset: number, withinMs = 30_000): Promise<void> {
+    await eventually(() => this.looked().offset >= offset, `byte ${offset} of ${this.session.id}`, withinMs)
+  }
+
+  /** Resolves at the exit, when all that was printed is here. */
+  async ends(): Promise<SessionExit> {
+    const exit = await this.session.exit
+    await this.done
+    if (this.offset !== exit.offset) throw new Error(`${this.offset} bytes of ${exit.offset} were received`)
+    return exit
+  }
+
+  /** @throws what was wrong with the output so far. */
+  looked(): this {
+    if (this.failure !== null) throw this.failure
+    return this
+  }
+
+  async detach(): Promise<void> {
+    this.detached.abort()
+    await this.done.catch((error) => {
+      if (!this.detached.signal.aborted || error !== this.detached.signal.reason) throw error
+    })
+  }
+
+  private async follow(from: number | 'start' | 'end'): Promise<void> {
+    let next = typeof from === 'number' ? from : from === 'start' ? 0 : null
+    for await (const piece of this.session.output({ from, signal: this.detached.signal })) {
+      this.sawSomething()
+      const [begin, end] = 'bytes' in piece ? [piece.offset, piece.offset + piece.bytes.length] : [piece.from, piece.to]
+      if (next !== null && begin !== next)
+        throw new Error(`the output of ${this.session.id} goes on at ${begin}, where ${next} was expected`)
+      if ('bytes' in piece) this.take(piece.bytes)
+      else {
+        this.gaps.push(piece)
+        this.skip(piece)
+      }
+      next = end
+      this.offset = end
+    }
+  }
+
+  private sawSomething(): void {
+    const now = performance.now()
+    this.longestSilenceMs = Math.max(this.longestSilenceMs, now - this.lastAt)
+    this.lastAt = now
+  }
+}
+
+/** Follows the numbered stream, and compares every byte of it. */
+export class FollowedStream extends Followed {
+  private readonly check: NumberedCheck
+  /** After a crash nobody knows how much was lost, only between what bounds; what comes next tells. */
+  private finding: { readonly gap: Gap; readonly bytes: Buffer[] } | null = null
+
+  constructor(session: Session, from = 0) {
+    super(session, from)
+    this.offset = from
+    this.check = new NumberedCheck(from)
+  }
+
+  /** Of the next byte, as the program counts. */
+  get printed(): number {
+    return this.check.offset
+  }
+
+  protected override take(bytes: Buffer): void {
+    if (this.finding === null) this.check.take(bytes)
+    else {
+      this.finding.bytes.push(Buffer.from(bytes))
+      this.find(this.finding)
+    }
+  }
+
+  protected override skip(gap: Gap): void {
+    if (gap.known === gap.to) this.check.skipTo(this.check.offset + gap.to - gap.from)
+    else this.finding = { gap, bytes: [] }
+  }
+
+  private find({ gap: { from, known, to }, bytes }: { gap: Gap; bytes: Buffer[] }): void {
+    const all = Buffer.concat(bytes)
+    const resumesAt = offsetIn(all)
+    if (resumesAt === null) return
+    const lost = resumesAt - this.check.offset
+    if (lost < known - from || lost > to - from)
+      throw new Error(`${lost} bytes of ${this.session.id} were lost, and ${known - from} to ${to - from} reported`)
+    this.check.skipTo(resumesAt)
+    this.check.take(all)
+    this.finding = null
+  }
+}
+
+/** Follows text, and keeps it. */
+export class FollowedText extends Followed {
+  text = ''
+
+  constructor(session: Session, from: number | 'start' | 'end' = 'start') {
+    super(session, from)
+  }
+
+  protected override take(bytes: Buffer): void {
+    this.text += bytes.toString('latin1')
+  }
+
+  protected override skip(): void {}
+
+  /** Resolves once `text` was printed. */
+  async says(text: string | RegExp): Promise<void> {
+    const said = () => (typeof text === 'string' ? this.text.includes(text) : text.test(this.text))
+    await eventually(() => this.looked() && said(), `"${text}"`).catch((cause) => {
+      throw new Error(`${this.session.id} never said "${text}" but ${JSON.stringify(this.text.slice(-500))}`, { cause })
+    })
+  }
+}

@@ -1,0 +1,74 @@
+import { randomUUID } from 'node:crypto'
+import { readdir, readFile, readlink } from 'node:fs/promises'
+
+/** A process as `/proc` shows it. */
+export interface SeenProcess {
+  readonly pid: number
+  readonly parent: number
+  readonly command: string
+}
+
+const markName = 'TRIAL_OF'
+
+/**
+ * Finds processes by a mark in the environment that they were started with, which all their descendants inherit. So it
+ * also finds those that have been detached, adopted by another parent, or forgotten by everybody. Linux.
+ */
+export class MarkedProcesses {
+  private readonly id = randomUUID()
+
+  get environment(): Record<string, string> {
+    return { [markName]: this.id }
+  }
+
+  async all(): Promise<SeenProcess[]> {
+    const pids = (await readdir('/proc')).filter((name) => /^\d+$/.test(name)).map(Number)
+    const seen = await Promise.all(pids.map((pid) => this.look(pid)))
+    return seen.filter((process) => process !== null)
+  }
+
+  /** Children that ended and that their parent has not waited for. */
+  async zombies(): Promise<SeenProcess[]> {
+    const parents = new Set((await this.all()).map(({ pid }) => pid))
+    const pids = (await readdir('/proc')).filter((name) => /^\d+$/.test(name)).map(Number)
+    const dead = await Promise.all(
+      pids.map(async (pid) => {
+        const stat = await readFile(`/proc/${pid}/stat`, 'utf8').catch(() => '')
+        const [state, parent] = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
+        return state === 'Z' && parents.has(Number(parent)) ? { pid, parent: Number(parent), command: stat } : null
+      }),
+    )
+    return dead.filter((process) => process !== null)
+  }
+
+  private async look(pid: number): Promise<SeenProcess | null> {
+    try {
+      const environment = await readFile(`/proc/${pid}/environ`, 'latin1')
+      if (!environment.split('\0').includes(`${markName}=${this.id}`)) return null
+      const stat = await readFile(`/proc/${pid}/stat`, 'latin1')
+      const command = await readFile(`/proc/${pid}/cmdline`, 'latin1')
+      const parent = Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[1])
+      return { pid, parent, command: command.replaceAll('\0', ' ').trim() }
+    } catch {
+      return null // ended meanwhile, or of another user
+    }
+  }
+}
+
+/** What the open descriptors of a process point at. */
+export async function descriptorsOf(pid: number): Promise<string[]> {
+  const folder = `/proc/${pid}/fd`
+  const links = await Promise.all((await readdir(folder)).map((fd) => readlink(`${folder}/${fd}`).catch(() => null)))
+  return links.filter((link) => link !== null)
+}
+
+/** How many PTY masters a process holds. */
+export async function mastersOf(pid: number): Promise<number> {
+  return (await descriptorsOf(pid)).filter((path) => path.endsWith('/ptmx')).length
+}
+
+/** Bytes of memory of its own, as the kernel accounts them. */
+export async function residentBytes(pid: number): Promise<number> {
+  const status = await readFile(`/proc/${pid}/status`, 'utf8')
+  return Number(/^VmRSS:\s+(\d+) kB/m.exec(status)![1]) * 1024
+}
