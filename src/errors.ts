@@ -246,6 +246,15 @@ export const codes = {
   SESSION_CWD_INVALID: { retry: false, exit: 2, hint: 'Name a directory that exists and that you may enter.' },
   SESSION_COMMAND_INVALID: { retry: false, exit: 2, hint: 'Name a program that exists and that you may run.' },
   SESSION_LIMIT: { retry: true, hint: 'End some sessions, or raise the limit of open files or of terminals.' },
+  SESSION_LOST: {
+    retry: false,
+    hint: 'Its program ended while nobody was there to hear how; this is never told as a success.',
+  },
+  TERMINAL_REQUIRED: {
+    retry: false,
+    exit: 2,
+    hint: 'Run it in a terminal. Without one use `instar session read`, `send`, `screen` and `wait`.',
+  },
   SESSION_ATTACHED: { retry: false, hint: 'One connection attaches to a session once.' },
   PTY_UNAVAILABLE: {
     retry: false,
