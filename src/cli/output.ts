@@ -76,9 +76,9 @@ export class Output {
     else if (shown.isNewPhase) this.say('', shown.text)
   }
 
-  /** Text for stdout as it is; resolves when it was taken, so that a slow reader is waited for. */
-  async print(text: string): Promise<void> {
-    if (this.closed || text === '') return
+  /** Text or bytes for stdout as they are; resolves when they were taken, so that a slow reader is waited for. */
+  async print(text: string | Uint8Array): Promise<void> {
+    if (this.closed || text.length === 0) return
     if (this.stdout.write(text)) return
     await Promise.race([once(this.stdout, 'drain'), once(this.stdout, 'close')]).catch(() => {}) // `lost` has seen it
   }

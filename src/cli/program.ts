@@ -1,5 +1,6 @@
 import { Command as Commander, InvalidArgumentError, Option } from 'commander'
 import { packageVersion } from '../package-info.ts'
+import type { Size } from '../sessions/protocol.ts'
 import type { Command } from './cli.ts'
 import type { Globals } from './output.ts'
 
@@ -27,6 +28,7 @@ export function buildProgram(run: Run): Commander {
     .showSuggestionAfterError()
   addOverview(program, run)
   addRuntime(area(program, 'runtime', 'the runtimes of the configuration'), run)
+  addSession(area(program, 'session', 'terminals that survive the replacement of their daemon'), run)
   addJournal(area(program, 'journal', 'what happened, and what is in progress'), run)
   addMachine(area(program, 'machine', 'the statecharts'), run)
   return program
@@ -123,6 +125,87 @@ function addRuntime(runtime: Commander, run: Run): void {
     .action((name, _, command) => prune(globalsOf(command), name))
 }
 
+function addSession(session: Commander, run: Run): void {
+  const daemonOption = () => new Option('--daemon <name>', 'the daemon that holds it').default('main')
+  const detachOption = () =>
+    new Option('--detach-key <key>', 'the key that leaves it alone, such as ctrl-q; none for no key').default('ctrl-]')
+
+  const open = run(async () => (await import('./session.ts')).open)
+  session
+    .command('open [command...]')
+    .usage('[options] [-- command...]')
+    .description('begin a session and print its id; starts the daemon where none runs')
+    .option('--id <id>', 'what it is called; chosen where absent')
+    .option('--cwd <dir>', 'where it begins; this folder where absent')
+    .option('--size <columns>x<rows>', "of its terminal; this terminal's where absent", size)
+    .option('--attach', 'attach to it at once')
+    .addOption(detachOption())
+    .addOption(daemonOption())
+    .action((words, options, command) => open(globalsOf(command), words, options))
+
+  const list = run(async () => (await import('./session.ts')).list)
+  session
+    .command('list')
+    .description('every session of a daemon')
+    .addOption(daemonOption())
+    .action((options, command) => list(globalsOf(command), options))
+
+  const attach = run(async () => (await import('./session.ts')).attach)
+  session
+    .command('attach <id>')
+    .description("lend this terminal to a session; exits with the session's code, or with 0 when detached by Ctrl-]")
+    .addOption(detachOption())
+    .addOption(daemonOption())
+    .action((id, options, command) => attach(globalsOf(command), id, options))
+
+  const send = run(async () => (await import('./session.ts')).send)
+  session
+    .command('send <id> <text>')
+    .description('type into a session; - for what comes on standard input')
+    .option('--enter', 'press Return after it')
+    .addOption(daemonOption())
+    .action((id, text, options, command) => send(globalsOf(command), id, text, options))
+
+  const read = run(async () => (await import('./session.ts')).read)
+  session
+    .command('read <id>')
+    .description('print what it has printed, byte for byte, as far as it is kept')
+    .option('--from <offset>', 'begin with this byte', offset)
+    .addOption(daemonOption())
+    .action((id, options, command) => read(globalsOf(command), id, options))
+
+  const screen = run(async () => (await import('./session.ts')).screen)
+  session
+    .command('screen <id>')
+    .description('print what its terminal shows now, as text')
+    .addOption(daemonOption())
+    .action((id, options, command) => screen(globalsOf(command), id, options))
+
+  const resize = run(async () => (await import('./session.ts')).resize)
+  session
+    .command('resize')
+    .argument('<id>')
+    .argument('<size>', 'such as 120x40', size)
+    .description('give its terminal another size')
+    .addOption(daemonOption())
+    .action((id, size, options, command) => resize(globalsOf(command), id, size, options))
+
+  const kill = run(async () => (await import('./session.ts')).kill)
+  session
+    .command('kill <id>')
+    .description('hang it up, and kill what does not mind that; or only send a signal')
+    .option('--signal <signal>', 'to what runs in its foreground, such as INT', signalName)
+    .addOption(daemonOption())
+    .action((id, options, command) => kill(globalsOf(command), id, options))
+
+  const wait = run(async () => (await import('./session.ts')).wait)
+  session
+    .command('wait <id>')
+    .description('wait for its end, and exit with its code (128 and the number of the signal that ended it)')
+    .addOption(daemonOption())
+    .action((id, options, command) => wait(globalsOf(command), id, options))
+}
+
 function addJournal(journal: Commander, run: Run): void {
   const tail = run(async () => (await import('./journal.ts')).tail)
   journal
@@ -187,4 +270,27 @@ function sequence(text: string): number {
   const value = Number(text)
   if (!/^\d{1,15}$/.test(text)) throw new InvalidArgumentError('It must be the number of a record.')
   return value
+}
+
+function offset(text: string): number {
+  if (!/^\d{1,15}$/.test(text)) throw new InvalidArgumentError('It must be the number of a byte.')
+  return Number(text)
+}
+
+function size(text: string): Size {
+  const [, columns, rows] = /^(\d{1,5})x(\d{1,5})$/.exec(text) ?? []
+  const value = { columns: Number(columns), rows: Number(rows) }
+  if (!isBetween(value.columns, 1, 10_000) || !isBetween(value.rows, 1, 10_000))
+    throw new InvalidArgumentError('It must be columns and rows, such as 120x40, each from 1 to 10000.')
+  return value
+}
+
+const isBetween = (value: number, min: number, max: number) => value >= min && value <= max
+
+const signals = ['HUP', 'INT', 'QUIT', 'KILL', 'USR1', 'USR2', 'TERM', 'CONT', 'STOP', 'TSTP', 'WINCH']
+
+function signalName(text: string): string {
+  const name = text.toUpperCase().replace(/^SIG/, '')
+  if (!signals.includes(name)) throw new InvalidArgumentError(`It must be one of ${signals.join(', ')}.`)
+  return `SIG${name}`
 }

@@ -1,3 +1,5 @@
+import type { Session } from './client.ts'
+import { historyOf } from './history.ts'
 import type { Size } from './protocol.ts'
 import { TerminalModes } from './terminal-modes.ts'
 
@@ -64,6 +66,12 @@ export async function renderScreen(
   } finally {
     terminal.dispose()
   }
+}
+
+/** What a session shows now, made of what can still be had of its output. */
+export async function screenOf(session: Session): Promise<Screen> {
+  const { pieces, from } = await historyOf(session)
+  return renderScreen(pieces, session.info.size, { from })
 }
 
 /** Output that begins anywhere may begin within a character or a sequence: what is before the next line or sequence is not readable. */

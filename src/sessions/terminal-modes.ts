@@ -174,11 +174,15 @@ export class TerminalModes {
       .join('')
   }
 
+  /** What ends a sequence that was cut off, so that it does not swallow what comes next. */
+  get cancelling(): string {
+    return this.state === 'ground' ? '' : '\x18'
+  }
+
   /** What puts the terminal back: every mode as in a fresh one, the normal screen, no colours. */
   get undoing(): string {
     return [
-      // What is cut in the middle of a sequence would swallow the first of these.
-      this.state !== 'ground' && '\x18',
+      this.cancelling,
       ...[...this.changed].map(([mode, isSet]) => `\x1b[?${mode}${isSet ? 'l' : 'h'}`),
       this.isInsert && '\x1b[4l',
       this.isKeypad && '\x1b>',
