@@ -46,6 +46,9 @@ export async function attachTerminal(session: Session, options: AttachOptions): 
       showing({ session, terminal, output, signal: until }),
       obeying({ session, terminal, signal: until }),
     ])
+  } catch (error) {
+    if (signal?.aborted) return { outcome: 'detached' }
+    throw error
   } finally {
     left.abort()
     terminal.restore()
