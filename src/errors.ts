@@ -232,6 +232,8 @@ export const codes = {
   DAEMON_SILENT: { retry: true, exit: 6, hint: 'The daemon did not answer in time. Look at its log.' },
   DAEMON_RUNNING: { retry: false, hint: 'Another daemon serves this name. Use it, or stop it first.' },
   DAEMON_SPAWN_FAILED: { retry: true, hint: 'The end of the daemon log says why it did not start.' },
+  DAEMON_DENIED: { retry: false, exit: 4, hint: 'Only the user that runs the daemon may speak to it.' },
+  DAEMON_UNKNOWN: { retry: false, exit: 2, hint: 'Name a daemon that `sessions.daemons` of the configuration lists.' },
   DAEMON_STOPPING: { retry: false, exit: 3, hint: 'The daemon is being stopped. Start it again when it has ended.' },
   DAEMON_BUSY: { retry: true, hint: 'The daemon serves as many clients and requests as it may. Try again shortly.' },
   PROTOCOL_INVALID: { retry: false, hint: 'What came over the socket is not the protocol of session daemons.' },

@@ -1,9 +1,9 @@
 import { createHash } from 'node:crypto'
-import { lstat, mkdtemp, readlink, rm, rmdir, symlink } from 'node:fs/promises'
+import { lstat, readlink, rm, symlink } from 'node:fs/promises'
 import { connect } from 'node:net'
-import { tmpdir } from 'node:os'
-import { basename, dirname, join } from 'node:path'
+import { join } from 'node:path'
 import { InstarError } from '../errors.ts'
+import { fitsAddress, makePrivateDirectory, removePrivate } from '../socket-path.ts'
 
 /**
  * Where a home's control socket is found: `control.sock` in it. That is the socket itself or, where the home's path is
@@ -11,11 +11,6 @@ import { InstarError } from '../errors.ts'
  * named pipes instead; the name is made of the home's path.
  */
 export const controlName = 'control.sock'
-
-/** sun_path holds 104 bytes on macOS and 108 on Linux, with the NUL. */
-const addressBytesMax = 103
-
-const privatePrefix = 'instar-'
 
 export function pipeName(home: string): string {
   return `\\\\.\\pipe\\instar-${createHash('sha256').update(home.toLowerCase()).digest('hex').slice(0, 32)}`
@@ -35,9 +30,8 @@ export interface Draft {
 export async function draftAddress(home: string): Promise<Draft> {
   const path = join(home, 'control.new')
   await rm(path, { force: true })
-  if (Buffer.byteLength(join(home, controlName)) <= addressBytesMax) return { address: path, path }
-  const short = Buffer.byteLength(tmpdir()) + 32 <= addressBytesMax ? tmpdir() : '/tmp'
-  const address = join(await mkdtemp(join(short, privatePrefix)), controlName)
+  if (fitsAddress(join(home, controlName))) return { address: path, path }
+  const address = join(await makePrivateDirectory(), controlName)
   await symlink(address, path)
   return { address, path }
 }
@@ -84,11 +78,4 @@ export async function removeDeadAddress(home: string): Promise<void> {
   const address = await linkedAddress(path)
   if (address === path) return
   await removePrivate(address)
-}
-
-/** Removes a socket in a private directory, and that directory; everything else stays. */
-export async function removePrivate(address: string): Promise<void> {
-  if (!basename(dirname(address)).startsWith(privatePrefix)) return
-  await rm(address, { force: true })
-  await rmdir(dirname(address)).catch(() => {}) // gone already, or somebody keeps files in it
 }

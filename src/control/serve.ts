@@ -10,16 +10,8 @@ import {
 } from 'vscode-jsonrpc/node'
 import { errorRecord, InstarError } from '../errors.ts'
 import { packageVersion } from '../package-info.ts'
-import {
-  answers,
-  controlName,
-  type Draft,
-  draftAddress,
-  findAddress,
-  pipeName,
-  removeDeadAddress,
-  removePrivate,
-} from './address.ts'
+import { removePrivate } from '../socket-path.ts'
+import { answers, controlName, type Draft, draftAddress, findAddress, pipeName, removeDeadAddress } from './address.ts'
 import { isEndless, performVerb, type Served } from './verbs.ts'
 import {
   answerBytesMax,
