@@ -12,15 +12,16 @@ const source = join(root, 'native', 'keeper.c')
 /**
  * Builds where that is needed, and says in one line what came of it.
  *
- * @returns {{ changed: boolean, message: string }}
+ * @returns {{ outcome: 'built' | 'current' | 'failed' | 'unsupported', message: string }}
  */
 export function buildNative({ folder = join(root, 'dist', 'native'), compilers = defaultCompilers() } = {}) {
-  if (process.platform !== 'linux') return { changed: false, message: 'The keeper is for Linux; nothing to build.' }
+  if (process.platform !== 'linux')
+    return { outcome: 'unsupported', message: 'The keeper is for Linux; nothing to build.' }
   const program = join(folder, 'keeper')
   const mark = join(folder, '.keeper-built')
   const wanted = `${process.platform}-${process.arch} ${createHash('sha256').update(readFileSync(source)).digest('hex')}`
   if (existsSync(program) && existsSync(mark) && readFileSync(mark, 'utf8') === wanted)
-    return { changed: false, message: 'The keeper is up to date.' }
+    return { outcome: 'current', message: 'The keeper is up to date.' }
 
   mkdirSync(folder, { recursive: true })
   // A running keeper cannot be written over, and nobody may find half a program.
@@ -29,13 +30,13 @@ export function buildNative({ folder = join(root, 'dist', 'native'), compilers =
   if (failure !== null) {
     rmSync(draft, { force: true })
     return {
-      changed: false,
+      outcome: 'failed',
       message: `The keeper was not built, so sessions end where their daemon crashes: ${failure}`,
     }
   }
   renameSync(draft, program)
   writeFileSync(mark, wanted)
-  return { changed: true, message: `Built the keeper: ${program}` }
+  return { outcome: 'built', message: `Built the keeper: ${program}` }
 }
 
 /** Null, or why none of the compilers made it. */

@@ -5,6 +5,7 @@ import { createHash } from 'node:crypto'
 import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { buildNative } from './build-native.mjs'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
 const installedMark = join(root, 'node_modules', '.instar-installed')
@@ -37,6 +38,9 @@ if (markOf(builtMark) !== sources) {
   npm('run', '--silent', 'build')
   writeFileSync(builtMark, sources)
 }
+
+const native = buildNative()
+if (native.outcome === 'built' || native.outcome === 'failed') console.error(native.message)
 
 function npm(...args) {
   // npm is a script on Windows, and only a shell runs those; nothing here comes from outside.
