@@ -85,12 +85,14 @@ abstract class Followed {
 export class FollowedStream extends Followed {
   private readonly check: NumberedCheck
   /** After a crash nobody knows how much was lost, only between what bounds; what comes next tells. */
-  private finding: { readonly gap: Gap; readonly bytes: Buffer[] } | null = null
+  private finding: { readonly gap: Gap | null; readonly bytes: Buffer[] } | null = null
 
-  constructor(session: Session, from = 0) {
+  /** @param lossBefore What crashes took before `from`; `unknown`: what is printed there tells. */
+  constructor(session: Session, from = 0, lossBefore: 'none' | 'unknown' = 'none') {
     super(session, from)
     this.offset = from
     this.check = new NumberedCheck(from)
+    if (lossBefore === 'unknown') this.finding = { gap: null, bytes: [] }
   }
 
   /** Of the next byte, as the program counts. */
@@ -107,20 +109,24 @@ export class FollowedStream extends Followed {
   }
 
   protected override skip(gap: Gap): void {
-    if (gap.known === gap.to) this.check.skipTo(this.check.offset + gap.to - gap.from)
+    if (this.finding !== null) this.finding = { gap: null, bytes: [] }
+    else if (gap.known === gap.to) this.check.skipTo(this.check.offset + gap.to - gap.from)
     else this.finding = { gap, bytes: [] }
   }
 
-  private find({ gap: { from, known, to }, bytes }: { gap: Gap; bytes: Buffer[] }): void {
+  private find({ gap, bytes }: { gap: Gap | null; bytes: Buffer[] }): void {
     const all = Buffer.concat(bytes)
     const resumesAt = offsetIn(all)
     if (resumesAt === null) return
-    const lost = resumesAt - this.check.offset
-    if (lost < known - from || lost > to - from)
-      throw new Error(`${lost} bytes of ${this.session.id} were lost, and ${known - from} to ${to - from} reported`)
+    if (gap !== null) this.judge(resumesAt - this.check.offset, gap)
     this.check.skipTo(resumesAt)
     this.check.take(all)
     this.finding = null
+  }
+
+  private judge(lost: number, { from, known, to }: Gap): void {
+    if (lost < known - from || lost > to - from)
+      throw new Error(`${lost} bytes of ${this.session.id} were lost, and ${known - from} to ${to - from} reported`)
   }
 }
 

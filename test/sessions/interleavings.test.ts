@@ -1,0 +1,219 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import fc from 'fast-check'
+import { describe, expect, test } from 'vitest'
+import type { DaemonClient, Session } from '../../src/sessions/client.ts'
+import type { SessionExit } from '../../src/sessions/protocol.ts'
+import type { DaemonTrial } from '../support/sessions/daemon-trial.ts'
+import { FollowedStream } from '../support/sessions/followed.ts'
+import { numbered } from '../support/sessions/numbered-stream.ts'
+import { sessionScene } from '../support/sessions/scene.ts'
+
+/**
+ * Random stories of everything that can happen to sessions, in any order and without waiting for each other. At the end
+ * every byte of every session was received by whoever looked, once and in order, and every end is the one that was asked
+ * for.
+ */
+
+const scene = sessionScene()
+
+const lossBytesMax = 256 * 1024
+
+const which = fc.nat(7)
+const act = <Name extends string, Shape extends object>(
+  name: Name,
+  shape: { [Key in keyof Shape]: fc.Arbitrary<Shape[Key]> },
+) => fc.record({ act: fc.constant(name), ...shape }) as unknown as fc.Arbitrary<{ act: Name } & Shape>
+
+const acts = {
+  open: act('open', { bytes: fc.nat(300_000), code: fc.nat(255), rate: fc.constantFrom(0, 500_000) }),
+  openEcho: act('openEcho', { code: fc.nat(255) }),
+  input: act('input', { which, bytes: fc.integer({ min: 1, max: 20_000 }) }),
+  resize: act('resize', { which, columns: fc.integer({ min: 1, max: 500 }) }),
+  exit: act('exit', { which }),
+  killProgram: act('killProgram', { which }),
+  close: act('close', { which }),
+  attach: act('attach', { which, back: fc.nat(100_000) }),
+  detach: act('detach', { which }),
+  upgrade: act('upgrade', {}),
+  killDaemon: act('killDaemon', {}),
+}
+type Act = {
+  [Name in keyof typeof acts]: (typeof acts)[Name] extends fc.Arbitrary<infer Value> ? Value : never
+}[keyof typeof acts]
+
+const story = (...extra: { weight: number; arbitrary: fc.Arbitrary<Act> }[]) =>
+  fc.array(
+    fc.record({
+      act: fc.oneof(
+        { weight: 3, arbitrary: acts.open },
+        { weight: 1, arbitrary: acts.resize },
+        { weight: 2, arbitrary: acts.exit },
+        { weight: 1, arbitrary: acts.killProgram },
+        { weight: 1, arbitrary: acts.close },
+        { weight: 2, arbitrary: acts.attach },
+        { weight: 1, arbitrary: acts.detach },
+        { weight: 2, arbitrary: acts.upgrade },
+        ...extra,
+      ),
+      pauseMs: fc.constantFrom(0, 0, 1, 5, 20, 80),
+    }),
+    { minLength: 6, maxLength: 30, size: 'max' },
+  )
+
+/** What is known of one session. */
+interface Told {
+  readonly session: Session
+  readonly outputs: FollowedStream[]
+  readonly kind: 'stream' | 'echo'
+  readonly code: number
+  /** Of a program that prints so much; of an echo: what was typed. */
+  bytes: number
+  ending: 'no' | 'asked' | 'killed' | 'closed'
+  typing: Promise<unknown>
+}
+
+class Story {
+  private readonly sessions: Told[] = []
+  private readonly begun: Promise<unknown>[] = []
+  private opening = 0
+
+  constructor(
+    private readonly trial: DaemonTrial,
+    private readonly clients: DaemonClient[],
+    private readonly crashes: boolean,
+  ) {}
+
+  async tell(steps: readonly { readonly act: Act; readonly pauseMs: number }[]): Promise<void> {
+    for (const { act, pauseMs } of steps) {
+      const done = this.do(act)
+      done.catch(() => {}) // told at the end
+      // Only what must not overlap is waited for: a daemon that is killed takes the requests with it.
+      if (act.act === 'killDaemon') await done
+      else this.begun.push(done)
+      await sleep(pauseMs)
+    }
+    await Promise.all(this.begun)
+    for (const told of this.sessions) await this.conclude(told)
+  }
+
+  private get client(): DaemonClient {
+    return this.clients[this.opening % this.clients.length]!
+  }
+
+  private async do(act: Act): Promise<void> {
+    switch (act.act) {
+      case 'open': {
+        const { bytes, code, rate } = act
+        const command = scene.programs.stream({ bytes, code, rate, pause: 1 })
+        return await this.open({ kind: 'stream', code, bytes }, command)
+      }
+      case 'openEcho':
+        return await this.open({ kind: 'echo', code: act.code, bytes: 16 }, scene.programs.echo({ code: act.code }))
+      case 'upgrade': {
+        const { outcome, reason } = await this.client.upgrade()
+        expect({ outcome, reason }).toEqual({ outcome: 'handed-over', reason: null })
+        return
+      }
+      case 'killDaemon':
+        await Promise.allSettled(this.begun)
+        await this.trial.kill()
+        return
+    }
+    const living = this.sessions.filter(({ ending }) => ending === 'no')
+    const told = living[act.which % living.length]
+    if (told === undefined) return
+    switch (act.act) {
+      case 'input':
+        return this.type(told, act.bytes)
+      case 'resize':
+        return await told.session.resize({ columns: act.columns, rows: 24 })
+      case 'exit':
+        return await this.end(told)
+      case 'killProgram':
+        told.ending = 'killed'
+        await told.typing
+        return await told.session.signal('SIGKILL')
+      case 'close':
+        told.ending = 'closed'
+        await told.typing
+        await told.session.close()
+        return
+      case 'attach': {
+        if (told.outputs.length >= this.clients.length) return
+        const client = this.clients[told.outputs.length]!
+        const from = Math.max(0, told.outputs[0]!.offset - act.back)
+        const lossBefore = this.crashes ? 'unknown' : 'none'
+        told.outputs.push(new FollowedStream(await client.session(told.session.id), from, lossBefore))
+        return
+      }
+      case 'detach':
+        if (told.outputs.length > 1) await told.outputs.pop()!.detach()
+        return
+    }
+  }
+
+  private async open(what: Pick<Told, 'kind' | 'code' | 'bytes'>, command: string[]): Promise<void> {
+    const client = this.client
+    this.opening += 1
+    const session = await client.open({ command })
+    const outputs = [new FollowedStream(session)]
+    this.sessions.push({ session, outputs, ending: 'no', typing: Promise.resolve(), ...what })
+  }
+
+  private type(told: Told, bytes: number): void {
+    if (told.kind !== 'echo') return
+    const at = told.bytes
+    told.bytes += bytes
+    told.typing = told.typing.then(async () => {
+      if (at === 16) await told.outputs[0]!.reaches(16) // raw from then on
+      await told.session.write(numbered(at, bytes))
+    })
+  }
+
+  /** Lets the program come to its end. */
+  private async end(told: Told): Promise<void> {
+    told.ending = 'asked'
+    await told.typing
+    if (told.kind === 'stream') {
+      await told.outputs[0]!.session.write(Buffer.from('x'))
+      return
+    }
+    await told.outputs[0]!.reaches(told.bytes)
+    await told.session.signal('SIGTERM')
+  }
+
+  private async conclude(told: Told): Promise<void> {
+    if (told.ending === 'no') await this.end(told)
+    const exits = await Promise.all(told.outputs.map((output) => output.ends()))
+    for (const exit of exits) expect(exit).toEqual(exits[0])
+    expect(exits[0]).toMatchObject(endOf(told))
+    const lost = told.outputs[0]!.gaps.reduce((sum, { from, to }) => sum + to - from, 0)
+    if (told.kind === 'stream' && told.ending === 'asked' && lost === 0) expect(exits[0]!.offset).toBe(told.bytes)
+    for (const { from, to } of told.outputs[0]!.gaps) expect(to - from).toBeLessThanOrEqual(lossBytesMax)
+  }
+}
+
+function endOf({ kind, code, ending }: Told): Partial<SessionExit> {
+  if (ending === 'killed') return { code: null, signal: 'SIGKILL', lost: false }
+  if (ending === 'closed') return { lost: false }
+  return kind === 'stream' ? { code, signal: null, lost: false } : { code: null, signal: 'SIGTERM', lost: false }
+}
+
+async function follow(steps: readonly { readonly act: Act; readonly pauseMs: number }[]): Promise<void> {
+  const crashes = steps.some(({ act }) => act.act === 'killDaemon')
+  await using trial = await scene.start({ keeper: true })
+  const clients = [await trial.client({ reconnect: crashes }), await trial.client({ reconnect: crashes })]
+  await new Story(trial, clients, crashes).tell(steps)
+}
+
+describe('over any order of what happens to sessions', () => {
+  test('every byte arrives once and in order, and every end is the right one', async () => {
+    const steps = story({ weight: 2, arbitrary: acts.openEcho }, { weight: 4, arbitrary: acts.input })
+    await fc.assert(fc.asyncProperty(steps, follow), { numRuns: 12, endOnFailure: true })
+  })
+
+  test('and a daemon that is killed, what is missing is told and bounded, and every end is the right one', async () => {
+    const steps = story({ weight: 2, arbitrary: acts.killDaemon })
+    await fc.assert(fc.asyncProperty(steps, follow), { numRuns: 8, endOnFailure: true })
+  })
+})

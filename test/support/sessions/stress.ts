@@ -1,0 +1,177 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import { connectDaemon, type DaemonClient } from '../../../src/sessions/client.ts'
+import type { HandoffResult } from '../../../src/sessions/protocol.ts'
+import type { DaemonTrial } from './daemon-trial.ts'
+import { eventually } from './eventually.ts'
+import { FollowedStream } from './followed.ts'
+import { numbered } from './numbered-stream.ts'
+import { descriptorsOf, residentBytes } from './processes.ts'
+import type { TerminalProgram } from './terminal-program.ts'
+
+export interface StressOptions {
+  /** Sessions that print all they can, or `rate` bytes a second each. */
+  readonly printing: number
+  readonly rate?: number
+  /** Sessions that are typed into. */
+  readonly echoing: number
+  /** Sessions that do nothing. */
+  readonly idle?: number
+  readonly clients: number
+  readonly upgrades: number
+  /** Between two upgrades. */
+  readonly pauseMs?: number
+  readonly onUpgrade?: (result: HandoffResult, number: number) => void
+}
+
+export interface StressReport {
+  readonly upgrades: readonly HandoffResult[]
+  /** Received and compared. */
+  readonly bytes: number
+  readonly seconds: number
+  /** Short-lived sessions that ended as they were told to. */
+  readonly ends: number
+  /** In a tight loop beside it; each got an answer. */
+  readonly connects: number
+  /** Of the daemon, after the first upgrade and after the last. */
+  readonly residentBytes: readonly [number, number]
+  readonly descriptors: readonly [number, number]
+}
+
+const typedAheadBytes = 3000
+const promptBytes = 16
+const signals = [
+  [9, 'SIGKILL'],
+  [15, 'SIGTERM'],
+  [1, 'SIGHUP'],
+] as const
+
+/**
+ * Upgrades a daemon over and over under load. Every byte is compared; the clients must stay connected, since they do not
+ * reconnect; whatever is wrong rejects.
+ */
+export async function stress(
+  trial: DaemonTrial,
+  programs: TerminalProgram,
+  options: StressOptions,
+): Promise<StressReport> {
+  const { printing, echoing, idle = 0, clients: clientCount, upgrades: upgradeCount, pauseMs = 20 } = options
+  const clients = await Promise.all(Array.from({ length: clientCount }, () => trial.client({ reconnect: false })))
+  const clientOf = (index: number) => clients[index % clients.length]!
+  const follow = async (index: number, command: string[]) => new FollowedStream(await clientOf(index).open({ command }))
+  const printed: FollowedStream[] = []
+  const typed: FollowedStream[] = []
+  for (let index = 0; index < idle; index += 1) await clientOf(index).open({ command: programs.idle() })
+  for (let index = 0; index < printing; index += 1)
+    printed.push(await follow(index, programs.stream(options.rate === undefined ? {} : { rate: options.rate })))
+  for (let index = 0; index < echoing; index += 1) typed.push(await follow(index, programs.echo()))
+  for (const stream of typed) await stream.reaches(promptBytes)
+
+  const running = new Running()
+  const sent = new Map(typed.map((stream) => [stream, promptBytes]))
+  for (const stream of typed)
+    running.loop(async () => {
+      const at = sent.get(stream)!
+      const length = Math.min(1 + Math.floor(Math.random() * 700), typedAheadBytes - (at - stream.looked().printed))
+      if (length <= 0) return void (await sleep(1))
+      sent.set(stream, at + length)
+      await stream.session.write(numbered(at, length))
+    })
+  let ends = 0
+  running.loop(async () => {
+    await shortLife(clientOf(ends), programs)
+    ends += 1
+  })
+  let connects = 0
+  running.loop(async () => {
+    await using client = await connectDaemon({ path: trial.socket, reconnect: false })
+    await client.info()
+    connects += 1
+  })
+
+  const began = performance.now()
+  const results: HandoffResult[] = []
+  const resident: number[] = []
+  const descriptors: number[] = []
+  for (let number = 1; number <= upgradeCount; number += 1) {
+    const result = await running.orFails(clientOf(number).upgrade())
+    if (result.outcome !== 'handed-over') throw new Error(`upgrade ${number}: ${JSON.stringify(result.reason)}`)
+    results.push(result)
+    options.onUpgrade?.(result, number)
+    await running.orFails(sleep(pauseMs))
+    for (const stream of printed) stream.looked()
+    if (number === 1 || number === upgradeCount) {
+      resident.push(await residentBytes(result.successor!))
+      descriptors.push((await descriptorsOf(result.successor!)).length)
+    }
+  }
+  const seconds = (performance.now() - began) / 1000
+  await running.stop()
+
+  for (const stream of typed) await stream.reaches(sent.get(stream)!)
+  for (const stream of printed) await stream.reaches(stream.offset + 10_000)
+  for (const stream of [...printed, ...typed]) {
+    await stream.session.signal('SIGTERM')
+    const exit = await stream.ends()
+    if (exit.signal !== 'SIGTERM' || stream.gaps.length > 0)
+      throw new Error(`${stream.session.id} ended with ${JSON.stringify(exit)} and ${stream.gaps.length} gaps`)
+  }
+  return {
+    upgrades: results,
+    bytes: [...printed, ...typed].reduce((sum, { offset }) => sum + offset, 0),
+    seconds,
+    ends,
+    connects,
+    residentBytes: [resident[0]!, resident.at(-1)!],
+    descriptors: [descriptors[0]!, descriptors.at(-1)!],
+  }
+}
+
+/** A session that prints something and ends, by a code or a signal; whether anybody looks differs as well. */
+async function shortLife(client: DaemonClient, programs: TerminalProgram): Promise<void> {
+  const bytes = 1 + Math.floor(Math.random() * 100_000)
+  const code = Math.floor(Math.random() * 256)
+  const [signal, name] = signals[code % signals.length]!
+  const byCode = Math.random() < 0.5
+  const how = byCode ? { code } : { signal }
+  const session = await client.open({ command: programs.stream({ bytes, ...how }) })
+  const exit = Math.random() < 0.5 ? await new FollowedStream(session).ends() : await session.exit
+  const expected = byCode ? { code, signal: null } : { code: null, signal: name }
+  const isRight = exit.code === expected.code && exit.signal === expected.signal && exit.offset === bytes
+  if (!isRight || exit.lost)
+    throw new Error(`${bytes} bytes and ${JSON.stringify(expected)} were expected, not ${JSON.stringify(exit)}`)
+}
+
+/** What goes on beside the upgrades until it is stopped; the first failure of any of it is kept. */
+class Running {
+  private stopped = false
+  private readonly loops: Promise<void>[] = []
+  private fail!: (error: unknown) => void
+  private readonly failed = new Promise<never>((_, reject) => {
+    this.fail = reject
+  })
+
+  constructor() {
+    this.failed.catch(() => {}) // told by orFails and stop
+  }
+
+  loop(step: () => Promise<unknown>): void {
+    const repeat = async () => {
+      while (!this.stopped) await step()
+    }
+    this.loops.push(repeat().catch((error) => this.fail(error)))
+  }
+
+  orFails<Value>(work: Promise<Value>): Promise<Value> {
+    return Promise.race([work, this.failed])
+  }
+
+  async stop(): Promise<void> {
+    this.stopped = true
+    let over = false
+    const all = Promise.all(this.loops).then(() => {
+      over = true
+    })
+    await this.orFails(eventually(() => over, 'the end of what was begun', 60_000))
+    await this.orFails(all)
+  }
+}
