@@ -138,6 +138,9 @@ export class Master {
     if (this.ended || this.closed) return
     this.stop()
     this.ended = true
+    // Linux takes input for a terminal that has hung up until it is full, and never says that it is for nobody.
+    this.forgetUnsent()
+    this.tellDrained()
     this.listener.end()
   }
 
@@ -149,7 +152,7 @@ export class Master {
 
   /** The bytes are the caller's again afterwards. What nobody can receive any more is dropped. */
   write(bytes: Buffer): void {
-    if (this.closed) return
+    if (this.ended || this.closed) return
     const sent = this.unsentLength === 0 ? this.send(bytes) : 0
     if (sent < bytes.length) this.keep(bytes.subarray(sent))
     this.tellDrained()

@@ -1,3 +1,4 @@
+import { setImmediate as turn } from 'node:timers/promises'
 import { type Forked, loadNativePty } from '../../../src/sessions/native-pty.ts'
 
 const size = { columns: 80, rows: 24 }
@@ -16,8 +17,16 @@ export class Terminals implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     for (const { pid, exited } of this.opened) {
-      const hasEnded = await Promise.race([exited.then(() => true), new Promise((resolve) => setImmediate(resolve))])
-      if (!hasEnded) process.kill(pid, 'SIGKILL')
+      let hasEnded = false
+      exited.then(() => {
+        hasEnded = true
+      })
+      await turn()
+      try {
+        if (!hasEnded) process.kill(pid, 'SIGKILL')
+      } catch {
+        // It is ending.
+      }
       await exited
     }
   }
