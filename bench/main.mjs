@@ -1,10 +1,14 @@
-// `npm run bench [-- --json] [-- NAME...]`: every figure in the README comes from here. Ends with 1 when a goal is missed.
+// `npm run bench [-- --json] [-- --long] [-- NAME...]`: every figure in the README comes from here. Ends with 1 when a goal is missed.
+// `--long` adds what takes many minutes.
 import { spawnSync } from 'node:child_process'
 import { existsSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 
-const { values, positionals } = parseArgs({ options: { json: { type: 'boolean' } }, allowPositionals: true })
+const { values, positionals } = parseArgs({
+  options: { json: { type: 'boolean' }, long: { type: 'boolean' } },
+  allowPositionals: true,
+})
 
 // The peers are no dependency of the project; one of them is compiled, which takes its time once.
 const here = fileURLToPath(new URL('.', import.meta.url))
@@ -22,6 +26,7 @@ const suites = {
   replay: async () => (await import('./replay.mjs')).replay(),
   'start-up': async () => (await import('./start-up.mjs')).startUp(),
   staging: async () => (await import('./staging.mjs')).staging(),
+  sessions: async () => (await import('./sessions.mjs')).sessions({ long: values.long }),
 }
 const wanted = positionals.length > 0 ? positionals : Object.keys(suites)
 const unknown = wanted.find((name) => !(name in suites))

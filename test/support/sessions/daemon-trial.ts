@@ -37,7 +37,8 @@ export class DaemonTrial implements AsyncDisposable {
   private readonly clients: DaemonClient[] = []
 
   private constructor(
-    private readonly temporary: string,
+    /** Goes with the trial; the daemon's directory is in it. */
+    readonly temporary: string,
     private readonly program: DaemonProgram,
     private readonly options: TrialOptions,
   ) {}

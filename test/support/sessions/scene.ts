@@ -24,7 +24,7 @@ export function sessionScene(...alsoCompiled: string[]): Scene {
       compile('src/sessions/daemon-main.ts', ...alsoCompiled),
       TerminalProgram.build(),
     ])
-    await compileKeeper(compiled.file('native/keeper'))
+    await compileKeeper(compiled.file('dist/native/keeper'))
   })
   afterAll(async () => {
     await compiled?.remove()
@@ -38,7 +38,7 @@ export function sessionScene(...alsoCompiled: string[]): Scene {
       return compiled
     },
     get daemon() {
-      return { main: compiled.file('src/sessions/daemon-main.ts'), keeper: compiled.file('native/keeper') }
+      return { main: compiled.file('src/sessions/daemon-main.ts'), keeper: compiled.file('dist/native/keeper') }
     },
     async start(options) {
       const trial = await DaemonTrial.start(this.daemon, options)

@@ -1,0 +1,9 @@
+// node discard.mjs SOCKET SESSION: a client that takes all of a session's output and does nothing with it.
+import { connect } from 'node:net'
+import { frameTypes, jsonFrame, numberedFrame } from '../dist/src/sessions/protocol.js'
+
+const [, , socket, session] = process.argv
+const connection = connect(socket)
+connection.write(jsonFrame(frameTypes.hello, { protocols: [1], client: 'discard', capabilities: [] }))
+connection.write(numberedFrame(frameTypes.request, 1, { method: 'attach', params: { session, from: 'end' } }))
+connection.resume()

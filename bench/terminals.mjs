@@ -1,0 +1,156 @@
+// The same program in a terminal of this process, in the daemon's, and in those of multiplexers seen in a terminal here.
+import { spawnSync } from 'node:child_process'
+import { existsSync } from 'node:fs'
+import { writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+
+const size = { columns: 80, rows: 24 }
+const environment = { ...process.env, TERM: 'xterm-256color' }
+
+/** A terminal of this process, read in the way that the daemon reads its own. */
+export class OwnTerminal {
+  #listener = () => {}
+  #master
+  received = 0
+  /** Resolves when all of the program's output was read. */
+  ended
+
+  constructor({ Master, pty }, command) {
+    const { master, pid, exited } = pty.fork(command[0], command.slice(1), { env: environment, cwd: '/', size })
+    this.pid = pid
+    const { promise, resolve } = withResolvers()
+    this.ended = promise
+    this.#master = new Master(master, {
+      data: (bytes) => {
+        this.received += bytes.length
+        this.#listener(bytes)
+      },
+      end: () => {
+        this.#master.close()
+        exited.then(resolve)
+      },
+    })
+    this.#master.start()
+  }
+
+  /** @param listener Called with bytes that are valid during the call. */
+  onData(listener) {
+    this.#listener = listener
+  }
+
+  write(bytes) {
+    this.#master.write(bytes)
+  }
+
+  async end() {
+    process.kill(this.pid, 'SIGKILL')
+    await this.ended
+  }
+}
+
+const withResolvers = () => {
+  let resolve
+  const promise = new Promise((done) => {
+    resolve = done
+  })
+  return { promise, resolve }
+}
+
+/** A session of a daemon, behind the same interface. */
+export class DaemonTerminal {
+  #listener = () => {}
+  received = 0
+
+  constructor(session) {
+    this.session = session
+    this.ended = this.#follow()
+  }
+
+  static async open(client, command) {
+    return new DaemonTerminal(await client.open({ command }))
+  }
+
+  onData(listener) {
+    this.#listener = listener
+  }
+
+  write(bytes) {
+    return this.session.write(bytes)
+  }
+
+  async end() {
+    await this.session.signal('SIGKILL')
+    await this.ended
+  }
+
+  async #follow() {
+    for await (const { bytes } of this.session.output({ from: 'start' })) {
+      if (bytes === undefined) continue
+      this.received += bytes.length
+      this.#listener(bytes)
+    }
+    await this.session.exit
+  }
+}
+
+export const isThere = (program) => spawnSync('sh', ['-c', 'command -v "$0"', program]).status === 0
+
+/** Multiplexers: what to run in a terminal so that `command` runs in theirs and is seen there. */
+export const multiplexers = {
+  async dtach(directory, command) {
+    return { command: ['dtach', '-c', join(directory, socketName()), '-E', '-z', '-r', 'none', ...command], close() {} }
+  },
+  async tmux(directory, command) {
+    const socket = join(directory, socketName())
+    const configuration = join(directory, 'tmux.conf')
+    if (!existsSync(configuration)) await writeFile(configuration, 'set -g status off\nset -s escape-time 0\n')
+    return {
+      command: ['tmux', '-S', socket, '-f', configuration, 'new-session', command.join(' ')],
+      close: () => void spawnSync('tmux', ['-S', socket, 'kill-server']),
+    }
+  },
+}
+
+let sockets = 0
+const socketName = () => `mux-${++sockets}`
+
+/** How long a printing program takes to its end, from before it is opened; and how much of it arrived. */
+export async function timeToEnd(open) {
+  const start = performance.now()
+  const terminal = await open()
+  await terminal.ended
+  return { ms: performance.now() - start, received: terminal.received }
+}
+
+const letters = Buffer.from('abcdefghijklmnopqrstuvwxyz')
+
+/** Milliseconds from a key to what it prints, `count` times. */
+export async function echoTimes(terminal, count) {
+  let heard = () => {}
+  terminal.onData(() => heard())
+  const times = []
+  for (let index = 0; index < count; index += 1) {
+    const start = performance.now()
+    const answered = new Promise((resolve) => {
+      heard = resolve
+    })
+    terminal.write(letters.subarray(index % letters.length, (index % letters.length) + 1))
+    await answered
+    times.push(performance.now() - start)
+    await new Promise((resolve) => setTimeout(resolve, 1))
+  }
+  terminal.onData(() => {})
+  return times
+}
+
+/** Resolves when nothing was printed for a while. */
+export async function quiet(terminal, ms = 150) {
+  await new Promise((resolve) => {
+    let timer = setTimeout(resolve, ms * 4)
+    terminal.onData(() => {
+      clearTimeout(timer)
+      timer = setTimeout(resolve, ms)
+    })
+  })
+  terminal.onData(() => {})
+}
