@@ -5,6 +5,7 @@ import validRange from 'semver/ranges/valid.js'
 import { z } from 'zod'
 import { InstarError } from './errors.ts'
 import { didYouMean } from './nearest.ts'
+import { sessionDefaults } from './session-defaults.ts'
 
 /** What `${…}` in a runtime's `args` and `env` may name. */
 export const placeholders = ['port', 'home', 'release'] as const
@@ -222,6 +223,41 @@ const runtime = known({
   policy: policy.prefault({}).describe('What is accepted, and what happens to versions that fail.'),
 })
 
+export const daemonName = z
+  .string()
+  .regex(/^[a-z0-9][a-z0-9._-]{0,63}$/, 'must be a name of at most 64 small letters, digits, ".", "_" and "-"')
+
+const sessions = known({
+  shell: path
+    .refine((file) => isAbsolute(file), 'must be an absolute path')
+    .optional()
+    .describe("What a session runs that names no command; the user's own shell where absent."),
+  scrollbackBytes: z
+    .int()
+    .min(65_536)
+    .max(1_073_741_824)
+    .default(sessionDefaults.scrollbackBytes)
+    .describe('How much of its output each session keeps.'),
+  autoUpdate: z
+    .boolean()
+    .default(sessionDefaults.autoUpdate)
+    .describe('Replace a daemon that is older than the host, in the background; its terminals go on.'),
+  daemons: z
+    .array(daemonName)
+    .min(1)
+    .max(64)
+    .refine((names) => new Set(names).size === names.length, 'must name each daemon once')
+    .default(sessionDefaults.daemons)
+    .describe('The daemons that hold sessions, by name. The first is used where none is named.'),
+  command: z
+    .tuple([executable], path)
+    .refine((words) => words.length <= 64, 'must be at most 64 entries')
+    .optional()
+    .describe(
+      'The program that a daemon is, before its own arguments, for hosts that are one bundle; what begins with "./" or "../" is resolved from this file. Instar\'s own where absent.',
+    ),
+})
+
 /** The schema of `instar.config.json`; `schema/instar.config.schema.json` is generated from it. */
 export const configSchema = known({
   $schema: z.string().max(2048).optional().describe('Where editors find this schema.'),
@@ -231,6 +267,7 @@ export const configSchema = known({
     .optional()
     .describe('The package registry; the one that npm is configured to use on this machine where absent.'),
   runtimes: z.record(runtimeName, runtime).default({}).describe('The runtimes this controller looks after, by name.'),
+  sessions: sessions.prefault({}).describe('The terminals, and the daemons that hold them.'),
 })
 
 type Parsed = z.output<typeof configSchema>
@@ -241,9 +278,12 @@ export type RuntimeConfig = Omit<ParsedRuntime, 'provide'> & { readonly provide:
 export type ProbeConfig = ParsedRuntime['probe']
 export type PolicyConfig = ParsedRuntime['policy']
 
+export type SessionsConfig = Parsed['sessions']
+
 export interface Config {
   readonly registry?: string
   readonly runtimes: Readonly<Record<string, RuntimeConfig>>
+  readonly sessions: SessionsConfig
 }
 
 export interface ConfigProblem {
@@ -299,7 +339,7 @@ export function parseConfig(value: unknown, folder: string, source = 'the config
       source,
       result.error.issues.flatMap((issue) => problemsIn(issue, [])),
     )
-  const { registry, runtimes } = result.data
+  const { registry, runtimes, sessions } = result.data
   const problems: ConfigProblem[] = []
   const resolved = Object.entries(runtimes).map(([name, entry]) => {
     const provide = resolveProvided(entry.provide, folder, (at, message) =>
@@ -308,7 +348,11 @@ export function parseConfig(value: unknown, folder: string, source = 'the config
     return [name, { ...resolvePaths(entry, folder), provide }] as const
   })
   if (problems.length > 0) throw invalid(source, problems)
-  return { ...(registry !== undefined && { registry }), runtimes: Object.fromEntries(resolved) }
+  return {
+    ...(registry !== undefined && { registry }),
+    runtimes: Object.fromEntries(resolved),
+    sessions: resolveCommand(sessions, folder),
+  }
 }
 
 function resolvePaths(runtime: ParsedRuntime, folder: string): ParsedRuntime {
@@ -320,6 +364,12 @@ function resolvePaths(runtime: ParsedRuntime, folder: string): ParsedRuntime {
     // One that begins with a placeholder becomes absolute when that is filled in.
     ...(cwd !== undefined && !cwd.startsWith('${') && { cwd: resolve(folder, cwd) }),
   }
+}
+
+function resolveCommand({ command, ...rest }: SessionsConfig, folder: string): SessionsConfig {
+  if (command === undefined) return rest
+  const [program, ...args] = command.map((word) => (/^\.\.?[/\\]/.test(word) ? resolve(folder, word) : word))
+  return { ...rest, command: [program!, ...args] }
 }
 
 function resolveProvided(

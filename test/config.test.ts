@@ -5,6 +5,7 @@ import { describe, expect, onTestFinished, test } from 'vitest'
 import { loadConfig, parseConfig, parseDuration } from '../src/config.ts'
 import { configJsonSchema } from '../src/config-json-schema.ts'
 import type { InstarError } from '../src/errors.ts'
+import { sessionDefaults } from '../src/session-defaults.ts'
 
 const least = { package: 'kanban', entry: 'dist/cli.js', probe: { http: '/' } }
 
@@ -49,7 +50,7 @@ test('a runtime needs a package, an entry and a probe; everything else has a def
 })
 
 test('no configuration at all is a configuration', () => {
-  expect(parseConfig({}, '/')).toEqual({ runtimes: {} })
+  expect(parseConfig({}, '/')).toEqual({ runtimes: {}, sessions: sessionDefaults })
 })
 
 test('an unknown key is named with its place and the nearest known one', () => {
@@ -60,7 +61,7 @@ test('an unknown key is named with its place and the nearest known one', () => {
   expect(problemsOf(withRuntime({ probe: { http: '/', contian: 'x' } }))).toEqual([
     'runtimes.kanban.probe: unknown key "contian"; did you mean "contains"?',
   ])
-  expect(problemsOf({ xyz: 1 })).toEqual([': unknown key "xyz"; known: $schema, registry, runtimes'])
+  expect(problemsOf({ xyz: 1 })).toEqual([': unknown key "xyz"; known: $schema, registry, runtimes, sessions'])
 })
 
 test('all problems are listed at once', () => {
@@ -183,4 +184,33 @@ test('a file that is missing, too large or no JSON is unreadable', async () => {
 test('the published JSON schema is the one in the code', async () => {
   const published = await readFile(new URL('../schema/instar.config.schema.json', import.meta.url), 'utf8')
   expect(published, 'npm run build && node scripts/config-schema.mjs').toBe(configJsonSchema())
+})
+
+describe('sessions', () => {
+  test('have daemons with plain names, each named once', () => {
+    expect(parseConfig({ sessions: { daemons: ['main', 'ci'] } }, '/').sessions.daemons).toEqual(['main', 'ci'])
+    expect(problemsOf({ sessions: { daemons: ['../x'] } })).toEqual([expect.stringContaining('daemons[0]: must be a')])
+    expect(problemsOf({ sessions: { daemons: ['a', 'a'] } })).toEqual(['sessions.daemons: must name each daemon once'])
+    expect(problemsOf({ sessions: { daemons: [] } })).toEqual(['sessions.daemons: must be at least 1 entries'])
+  })
+
+  test('have a shell by its whole path, and scrollback within bounds', () => {
+    expect(problemsOf({ sessions: { shell: 'bash' } })).toEqual(['sessions.shell: must be an absolute path'])
+    expect(problemsOf({ sessions: { scrollbackBytes: '64kb' } })).toEqual([
+      'sessions.scrollbackBytes: must be a number',
+    ])
+    expect(problemsOf({ sessions: { scrollbackBytes: 1e12 } })).toHaveLength(1)
+  })
+
+  test('run a program of the host, its files found from the configuration', () => {
+    const command = ['/usr/bin/node', './host.mjs', 'daemon']
+    expect(parseConfig({ sessions: { command } }, '/opt/host').sessions.command).toEqual([
+      '/usr/bin/node',
+      '/opt/host/host.mjs',
+      'daemon',
+    ])
+    expect(problemsOf({ sessions: { command: ['node'] } })).toEqual([
+      'sessions.command[0]: must be an absolute path, or begin with "./" or "../"',
+    ])
+  })
 })

@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { promisify } from 'node:util'
 import { describe, expect, test } from 'vitest'
+import { parseConfig } from '../../src/config.ts'
 import type { Controller } from '../../src/controller.ts'
 import type { ManagedRuntime } from '../../src/managed-runtime.ts'
 import { cli, Host, server } from '../support/host.ts'
@@ -722,7 +723,7 @@ describe('beside the scenarios', () => {
     await before.close({ leaveRunning: true })
     expect((await fetch(url!)).status).toBe(200)
 
-    await using controller = await host.open({ config: { runtimes: {} } })
+    await using controller = await host.open({ config: parseConfig({}, '/') })
     await eventually(() => controller.state().runs.length === 0)
     await expect(fetch(url!)).rejects.toThrow()
     expect(await host.residue()).toEqual([])

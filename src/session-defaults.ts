@@ -1,0 +1,6 @@
+/** What the configuration says about sessions where it says nothing. */
+export const sessionDefaults = {
+  scrollbackBytes: 1_048_576,
+  autoUpdate: true,
+  daemons: ['main'],
+}
