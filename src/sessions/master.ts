@@ -15,7 +15,7 @@ const readBuffer = Buffer.allocUnsafeSlow(64 * 1024)
 // A terminal gives about 4 KiB at a time. A read of so much means that there is more, which is cheaper to ask for on the
 // spot than to wait for; what follows a keystroke is shorter, and asking for more would only cost an error.
 const burstFrom = 2048
-const burstBytesMax = 32 * 1024
+const burstBytesMax = 16 * 1024
 
 // More than the kernel holds of a terminal's output (Linux: 4 KiB in the line discipline and 8 KiB on the way to it), so
 // that it covers all that was printed before; less would not, and a process that goes on printing must not keep us here.
