@@ -126,7 +126,10 @@ function addRuntime(runtime: Commander, run: Run): void {
 }
 
 function addSession(session: Commander, run: Run): void {
-  const daemonOption = () => new Option('--daemon <name>', 'the daemon that holds it').default('main')
+  const daemonOption = () =>
+    new Option('--daemon <name>', 'the daemon that holds it; the first of the configuration where absent').argParser(
+      daemonName,
+    )
   const detachOption = () =>
     new Option('--detach-key <key>', 'the key that leaves it alone, such as ctrl-q; none for no key').default('ctrl-]')
 
@@ -293,4 +296,11 @@ function signalName(text: string): string {
   const name = text.toUpperCase().replace(/^SIG/, '')
   if (!signals.includes(name)) throw new InvalidArgumentError(`It must be one of ${signals.join(', ')}.`)
   return `SIG${name}`
+}
+
+/** A word that names a folder, and never one elsewhere. */
+function daemonName(text: string): string {
+  if (!/^[a-z0-9][a-z0-9._-]{0,63}$/.test(text))
+    throw new InvalidArgumentError('It must be the name of a daemon: small letters, digits, ".", "_" and "-".')
+  return text
 }

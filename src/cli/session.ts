@@ -9,7 +9,7 @@ import { bytesText, clock, printable, table } from './text.ts'
 
 /** Which daemon is spoken to. */
 interface Where {
-  readonly daemon: string
+  readonly daemon?: string
 }
 
 interface OpenOptions extends Where {
@@ -23,7 +23,7 @@ interface OpenOptions extends Where {
 export const open: Command<[command: readonly string[], options: OpenOptions]> = async (cli, command, options) => {
   const { daemon: name, id, cwd = '.', size = sizeHere(), attach: isWanted = false, detachKey } = options
   if (isWanted) requireTerminal()
-  await using daemon = await reachDaemon(cli, name, { start: true })
+  await using daemon = await reachDaemon(cli, { daemon: name, start: true })
   const session = await daemon.open({
     cwd: resolve(cwd),
     ...(id !== undefined && { id }),
@@ -40,8 +40,8 @@ function sizeHere(): Size | undefined {
   return isTTY && columns > 0 && rows > 0 ? { columns, rows } : undefined
 }
 
-export const list: Command<[where: Where]> = async (cli, { daemon: name }) => {
-  await using daemon = await reachDaemon(cli, name)
+export const list: Command<[where: Where]> = async (cli, where) => {
+  await using daemon = await reachDaemon(cli, where)
   const sessions = await daemon.list()
   await cli.output.document({ sessions }, () => sessionTable(sessions) || 'No session is open.\n')
   return exit.done
@@ -71,7 +71,7 @@ export const attach: Command<[id: string, options: Where & { readonly detachKey:
   { daemon: name, detachKey },
 ) => {
   requireTerminal()
-  await using daemon = await reachDaemon(cli, name)
+  await using daemon = await reachDaemon(cli, { daemon: name })
   return attachTo(cli, await daemon.session(id), detachKey)
 }
 
@@ -118,7 +118,7 @@ export const send: Command<[id: string, text: string, options: Where & { readonl
 ) => {
   const input = text === '-' ? await stdin() : Buffer.from(text)
   const bytes = enter ? Buffer.concat([input, Buffer.from('\r')]) : input
-  await using daemon = await reachDaemon(cli, name)
+  await using daemon = await reachDaemon(cli, { daemon: name })
   const session = await daemon.session(id)
   if (session.info.exit !== null) throw new InstarError('SESSION_ENDED', `${id} ${endText(session.info.exit)}`)
   await session.write(bytes)
@@ -139,7 +139,7 @@ export const read: Command<[id: string, options: Where & { readonly from?: numbe
   id,
   { daemon: name, from: wanted },
 ) => {
-  await using daemon = await reachDaemon(cli, name)
+  await using daemon = await reachDaemon(cli, { daemon: name })
   const session = await daemon.session(id)
   const { historyOf } = await import('../sessions/history.ts')
   const { from, to, gaps, pieces } = await historyOf(session, wanted ?? session.info.start)
@@ -154,8 +154,8 @@ export const read: Command<[id: string, options: Where & { readonly from?: numbe
   return exit.done
 }
 
-export const screen: Command<[id: string, where: Where]> = async (cli, id, { daemon: name }) => {
-  await using daemon = await reachDaemon(cli, name)
+export const screen: Command<[id: string, where: Where]> = async (cli, id, where) => {
+  await using daemon = await reachDaemon(cli, where)
   const session = await daemon.session(id)
   const { screenOf } = await import('../sessions/screen.ts')
   const { isComplete, ...shown } = await screenOf(session)
@@ -165,8 +165,8 @@ export const screen: Command<[id: string, where: Where]> = async (cli, id, { dae
   return exit.done
 }
 
-export const resize: Command<[id: string, size: Size, where: Where]> = async (cli, id, size, { daemon: name }) => {
-  await using daemon = await reachDaemon(cli, name)
+export const resize: Command<[id: string, size: Size, where: Where]> = async (cli, id, size, where) => {
+  await using daemon = await reachDaemon(cli, where)
   await (await daemon.session(id)).resize(size)
   await cli.output.document({ id, size }, () => `${id}: ${sizeText(size)}\n`)
   return exit.done
@@ -177,7 +177,7 @@ export const kill: Command<[id: string, options: Where & { readonly signal?: Par
   id,
   { daemon: name, signal },
 ) => {
-  await using daemon = await reachDaemon(cli, name)
+  await using daemon = await reachDaemon(cli, { daemon: name })
   const session = await daemon.session(id)
   if (signal !== undefined) {
     await session.signal(signal)
@@ -189,8 +189,8 @@ export const kill: Command<[id: string, options: Where & { readonly signal?: Par
   return exit.done
 }
 
-export const wait: Command<[id: string, where: Where]> = async (cli, id, { daemon: name }) => {
-  await using daemon = await reachDaemon(cli, name)
+export const wait: Command<[id: string, where: Where]> = async (cli, id, where) => {
+  await using daemon = await reachDaemon(cli, where)
   const ended = await (await daemon.session(id)).exit
   const code = exitCodeOf(id, ended)
   await cli.output.document({ id, exit: ended }, () => `${id} ${endText(ended)}\n`)
