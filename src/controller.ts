@@ -1,5 +1,6 @@
 import { join } from 'node:path'
 import {
+  daemonSupervision,
   type LaunchContext,
   runtimeAdjust,
   runtimeLaunch,
@@ -8,7 +9,10 @@ import {
 } from '../machines/index.ts'
 import type { Candidate, ReleaseRef } from '../machines/runtime.ts'
 import { type Config, loadConfig, type RuntimeConfig } from './config.ts'
+import { Daemons } from './daemons.ts'
 import { type ErrorRecord, errorRecord, InstarError } from './errors.ts'
+import { supervisionEffects } from './flows/daemon-supervision.ts'
+import type { DaemonWorld } from './flows/daemon-world.ts'
 import { adjustEffects } from './flows/runtime-adjust.ts'
 import { launchEffects } from './flows/runtime-launch.ts'
 import { updateEffects } from './flows/runtime-update.ts'
@@ -16,7 +20,9 @@ import { type RuntimeWorld, recordsIn } from './flows/runtime-world.ts'
 import { openHome, resolveHome } from './home.ts'
 import type { JournalRecord, ReadRange } from './journal/cursor.ts'
 import { type FollowOptions, type Journal, openJournal } from './journal/journal.ts'
+import type { ManagedDaemon } from './managed-daemon.ts'
 import { ManagedRuntime, type RuntimeStatus } from './managed-runtime.ts'
+import type { ManagedSessions } from './managed-sessions.ts'
 import { didYouMean } from './nearest.ts'
 import { packageVersion } from './package-info.ts'
 import { ReleaseStore } from './releases/store.ts'
@@ -26,6 +32,8 @@ import { type Change, Detached, Interpreter } from './run/interpreter.ts'
 import type { RunState } from './run/run.ts'
 import { startSchedule } from './runtime/schedule.ts'
 import { sweepChildren } from './runtime/sweep-children.ts'
+import { findKeeper } from './sessions/keeper.ts'
+import type { DaemonCommand } from './sessions/protocol.ts'
 
 /** Where the controller speaks; the shape of pino's and most others'. */
 export interface Logger {
@@ -57,6 +65,12 @@ export interface ControllerOptions {
     runtime: string,
     arms: readonly Candidate[],
   ) => readonly Candidate[] | Promise<readonly Candidate[]>
+  readonly sessions?: {
+    /** The program that a daemon is, for a host that is one bundle. Default: the configuration's, else this package's. */
+    readonly command?: DaemonCommand
+    /** Absolute path of a keeper; null to do without. Default: the one built with this package, where there is one. */
+    readonly keeper?: string | null
+  }
 }
 
 export interface ControllerState {
@@ -105,6 +119,8 @@ const silent: Logger = { debug() {}, info() {}, warn() {}, error() {} }
 
 /** An open home. Made by {@link openController}. */
 export class Controller implements AsyncDisposable {
+  /** The session daemons, by name. */
+  readonly daemons: Daemons
   private readonly managed: ReadonlyMap<string, ManagedRuntime>
   private closing: Promise<void> | null = null
   private readonly closers: (() => Promise<void>)[] = []
@@ -125,7 +141,10 @@ export class Controller implements AsyncDisposable {
     private readonly observing: boolean,
     /** Resolves with the reason when the journal has failed: nothing is accepted any more, and the process should end. */
     readonly failed: Promise<Error>,
+    daemonWorld: DaemonWorld,
+    autoUpdate: boolean,
   ) {
+    this.daemons = new Daemons(config.sessions, { interpreter, world: daemonWorld, autoUpdate })
     const host = { home, interpreter, store }
     this.managed = new Map(
       Object.entries(config.runtimes).map(([name, runtime]) => [name, new ManagedRuntime(name, runtime, host)]),
@@ -140,8 +159,9 @@ export class Controller implements AsyncDisposable {
     home: string,
     config: Config,
     journal: Journal,
-    { logger = silent, schedule = true, observe = false, development = false, preferArms }: ControllerOptions,
+    options: ControllerOptions,
   ): Promise<Controller> {
+    const { logger = silent, schedule = true, observe = false, development = false, preferArms } = options
     if (journal.repaired !== null)
       logger.warn({ ...journal.repaired }, 'a commit that a crash had torn was cut off the journal')
     const store = await ReleaseStore.open({
@@ -160,30 +180,48 @@ export class Controller implements AsyncDisposable {
       undecided: (name) => (interpreter === undefined ? [] : undecidedReleases(interpreter, name)),
       ...(preferArms !== undefined && { preferArms }),
     }
+    const daemonWorld = daemonWorldOf(home, config, options)
     let die: (error: Error) => void
     const failed = new Promise<Error>((resolve) => {
       die = resolve
     })
     interpreter = await Interpreter.open({
       log: journal,
-      flows: flowsOf(world),
+      flows: flowsOf(world, daemonWorld),
       observe,
       onDead: (error) => {
         logger.error({ err: error }, 'the journal failed; nothing more is done')
         die(error as Error)
       },
     })
-    const controller = new Controller(home, journal, config, interpreter, store, logger, observe, failed)
+    const isBackground = schedule && !development
+    const autoUpdate = isBackground && config.sessions.autoUpdate
+    const controller = new Controller(
+      home,
+      journal,
+      config,
+      interpreter,
+      store,
+      logger,
+      observe,
+      failed,
+      daemonWorld,
+      autoUpdate,
+    )
     interpreter.subscribe((change) => logNotice(logger, change))
     if (observe) return controller
     try {
       await stopUnconfigured(interpreter, config, logger)
+      await releaseUnconfigured(interpreter, config)
       await sweep(interpreter, store, home)
     } catch (error) {
       // It is nobody's, so it can wait; what is somebody's goes on.
       logger.warn({ err: error }, 'what a crash left could not be removed')
     }
-    if (schedule && !development) controller.startSchedules()
+    if (isBackground) {
+      controller.startSchedules()
+      await controller.daemons.supervise()
+    }
     return controller
   }
 
@@ -197,6 +235,16 @@ export class Controller implements AsyncDisposable {
     const runtime = this.managed.get(name)
     if (runtime === undefined) throw runtimeUnknown(this.config, name)
     return runtime
+  }
+
+  /** The daemon that is meant where none is named. */
+  get daemon(): ManagedDaemon {
+    return this.daemons.get()
+  }
+
+  /** The sessions of {@link daemon}. */
+  get sessions(): ManagedSessions {
+    return this.daemons.sessions()
   }
 
   /** What is going on, as plain data. Costs no I/O. */
@@ -269,6 +317,7 @@ export class Controller implements AsyncDisposable {
     const runtimes = [...this.managed.values()]
     try {
       for (const work of this.closers) await work()
+      await this.daemons.close()
       const stopping = [
         ...runtimes.map(({ schedule }) => schedule?.stop(new Detached())),
         ...(leaveRunning || this.observing || this.failure !== null ? [] : runtimes.map((runtime) => runtime.stop())),
@@ -295,8 +344,21 @@ export class Controller implements AsyncDisposable {
   }
 }
 
-function flowsOf(world: RuntimeWorld): readonly AnyFlow[] {
+function daemonWorldOf(home: string, { sessions }: Config, options: ControllerOptions): DaemonWorld {
+  const { command = sessions.command, keeper } = options.sessions ?? {}
+  return {
+    home,
+    version: packageVersion,
+    command,
+    keeper: () => (keeper === undefined ? (findKeeper().path ?? null) : keeper),
+    scrollbackBytes: sessions.scrollbackBytes,
+    shell: sessions.shell,
+  }
+}
+
+function flowsOf(world: RuntimeWorld, daemonWorld: DaemonWorld): readonly AnyFlow[] {
   return [
+    { machine: daemonSupervision, effects: supervisionEffects(daemonWorld) },
     { machine: runtimeUpdate, effects: updateEffects(world) },
     { machine: runtimeLaunch, effects: launchEffects(world) },
     { machine: runtimeAdjust, effects: adjustEffects(world) },
@@ -344,6 +406,13 @@ async function stopUnconfigured(interpreter: Interpreter, { runtimes }: Config, 
     }
 }
 
+/** A daemon that the configuration no longer names goes on by itself. */
+async function releaseUnconfigured(interpreter: Interpreter, { sessions }: Config): Promise<void> {
+  for (const { run, key, status, machine } of interpreter.list())
+    if (status === 'active' && machine.startsWith('daemon-supervision@') && !sessions.daemons.includes(key))
+      await interpreter.send(run, { type: 'release' })
+}
+
 /** Removes what a crash left and no recovered run will come back for. */
 async function sweep(interpreter: Interpreter, store: ReleaseStore, home: string): Promise<void> {
   const active = interpreter.list().filter(({ status }) => status === 'active')
@@ -363,6 +432,9 @@ const grave = new Set([
   'runtime.failed',
   'runtime.pointerRepaired',
   'runtime.notChosen',
+  'daemon.lost',
+  'daemon.unclear',
+  'daemon.updateFailed',
 ])
 
 function logNotice(logger: Logger, change: Change): void {

@@ -13,8 +13,9 @@ import type { RuntimeConfig } from './config.ts'
 import { errorFrom, InstarError } from './errors.ts'
 import type { ReleaseRef } from './releases/layout.ts'
 import type { ReleaseStore } from './releases/store.ts'
-import { type Change, Detached, type Interpreter } from './run/interpreter.ts'
+import { Detached, type Interpreter } from './run/interpreter.ts'
 import type { RunState } from './run/run.ts'
+import { aborted, until } from './run/until.ts'
 import type { Schedule } from './runtime/schedule.ts'
 
 export interface Asked {
@@ -225,7 +226,12 @@ export class ManagedRuntime {
       if (error instanceof InstarError && (error.code === 'RUN_ENDED' || error.code === 'RUN_UNKNOWN')) return
       throw error
     }
-    const state = await this.until(run, ({ status, tags }) => status !== 'active' || isBlocked({ tags }), { signal })
+    const state = await until(
+      this.host.interpreter,
+      run,
+      ({ status, tags }) => status !== 'active' || isBlocked({ tags }),
+      { signal },
+    )
     if (state.status === 'active') throw unusable(this.name, state)
   }
 
@@ -259,7 +265,7 @@ export class ManagedRuntime {
     const giveUp = async () => {
       if (this.unclaimed.delete(run)) await this.tellAndWait(run, 'stop')
     }
-    return this.sharing(run, giveUp, asked, () => this.until(run, isSettled, asked))
+    return this.sharing(run, giveUp, asked, () => until(this.host.interpreter, run, isSettled, asked))
   }
 
   private concluded(run: string, asked: Asked): Promise<RunState> {
@@ -268,7 +274,7 @@ export class ManagedRuntime {
       run,
       () => this.tellAndWait(run, 'cancel'),
       asked,
-      () => this.until(run, isOver, asked),
+      () => until(this.host.interpreter, run, isOver, asked),
     )
   }
 
@@ -305,44 +311,11 @@ export class ManagedRuntime {
       // It ended meanwhile, or the controller closes: either way nobody is left to be told.
     }
   }
-
-  /** The first state of a run for which `holds`; progress goes to the one who asked. */
-  private until(
-    run: string,
-    holds: (state: RunState) => boolean | undefined,
-    { signal, onProgress }: Asked,
-  ): Promise<RunState> {
-    const { interpreter } = this.host
-    return new Promise<RunState>((resolve, reject) => {
-      const finish = (settle: () => void) => {
-        unsubscribe()
-        signal?.removeEventListener('abort', abort)
-        settle()
-      }
-      const abort = () => finish(() => reject(aborted(signal!)))
-      const look = (state: RunState | undefined) => {
-        if (state !== undefined && holds(state)) finish(() => resolve(state))
-      }
-      const unsubscribe = interpreter.subscribe((change: Change) => {
-        if (change.type === 'record' && change.record.run === run) look(change.state)
-        if (change.type === 'progress' && change.run === run) onProgress?.(change.data)
-      })
-      // Also rejects when the interpreter dies or closes, which no change would tell.
-      interpreter.ended(run).then(look, (error) => finish(() => reject(error)))
-      signal?.addEventListener('abort', abort)
-      if (signal?.aborted) abort()
-      else look(interpreter.get(run))
-    })
-  }
 }
 
 const isBlocked = ({ tags }: { tags?: readonly string[] | undefined }) => tags?.includes('blocked') === true
 
 const refOf = (release: ReleaseRef | null) => release && { version: release.version, digest: release.digest }
-
-function aborted({ reason }: AbortSignal): Error {
-  return new InstarError('ABORTED', 'the operation was cancelled', { cause: reason })
-}
 
 const rethrowAborted = (signal: AbortSignal | undefined) => (error: unknown) => {
   throw signal?.aborted ? aborted(signal) : error
