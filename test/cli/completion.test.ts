@@ -26,6 +26,8 @@ test('bash completes areas, verbs and options', async () => {
   expect(await completed('runtime', 'ro')).toEqual(['rollback'])
   expect(await completed('journal', 'tail', '--f')).toEqual(['--follow', '--from'])
   expect(await completed('completion', '')).toEqual(['bash', 'zsh', 'fish'])
+  expect(await completed('session', 're')).toEqual(['read', 'resize'])
+  expect(await completed('session', 'attach', 'one', '--de')).toEqual(['--detach-key'])
 })
 
 test('global options on the way do not confuse bash, and neither do their values', async () => {
@@ -37,6 +39,7 @@ test('global options on the way do not confuse bash, and neither do their values
 test('after the name of a runtime, and after --, bash offers nothing', async () => {
   expect(await completed('runtime', 'check', 'kanban', '')).toEqual([])
   expect(await completed('runtime', 'launch', 'kanban', '--', '--h')).toEqual([])
+  expect(await completed('session', 'open', '--id', 'x', '--', '--h')).toEqual([])
 })
 
 test('every command and every option of the command line is in each script', async () => {
