@@ -119,7 +119,7 @@ class RealReader implements DiskReader {
 
 // Windows refuses to read a locked range, so the lock lies far behind the text. macOS locks the whole file and does not
 // mind readers.
-const lockOffset = 2 ** 30
+export const lockOffset = 2 ** 30
 
 class RealLock implements DiskLock {
   // A plain descriptor: a FileHandle that nobody holds any more is closed by the garbage collector, and the lock with it.

@@ -28,12 +28,14 @@ export type FrameType = (typeof frameTypes)[keyof typeof frameTypes]
 
 /** What one side may ask of the other; beyond it the connection is closed with `PROTOCOL_INVALID`. */
 export const limits = {
-  /** Of a frame, without its length. */
+  /** Of a frame to the daemon, without its length. */
   frameBytesMax: 256 * 1024,
+  /** Of a frame to a client: the list of all sessions has to fit. */
+  answerBytesMax: 16 * 1024 * 1024,
   /** Of the bytes in one `input` or `output` frame. */
   dataBytesMax: 64 * 1024,
-  /** Requests of one connection that are not answered yet. */
-  requestsMax: 256,
+  /** Requests of one connection that are not answered yet; more than sessions, since each may be waited for. */
+  requestsMax: 4096,
   connectionsMax: 1024,
   sessionsMax: 4000,
 } as const
@@ -55,7 +57,10 @@ export function jsonFrame(type: FrameType, value: unknown): Buffer {
   return Buffer.concat([head(type, 0, body.length), body])
 }
 
-/** `request`, `result` and `error` carry the number of the request they are about; 0: the connection itself. */
+/**
+ * `request`, `result` and `error` carry the number of the request they are about (0: the connection itself), `exit` the
+ * handle of the session.
+ */
 export function numberedFrame(type: FrameType, number: number, value: unknown): Buffer {
   const body = Buffer.from(JSON.stringify(value))
   const first = head(type, 4, body.length)
@@ -103,49 +108,93 @@ export interface Frame {
   readonly payload: Buffer
 }
 
-/** Cuts a stream into frames. Keeps what belongs to a frame that is not whole yet. */
-export class FrameReader {
-  private parts: Buffer[] = []
-  private held = 0
+const nothing = Buffer.alloc(0)
 
-  /** What has been received of a frame that is not whole yet. */
+/**
+ * Cuts a stream into frames. Holds at most one frame that is not whole yet, and grows only with what has really come, so
+ * that a length alone costs nothing.
+ */
+export class FrameReader {
+  /** Of a frame that is not whole; the first `heldBytes` of it have come. */
+  private held = nothing
+  private heldBytes = 0
+  /** What was pushed; before `at` it has been cut. */
+  private input = nothing
+  private at = 0
+  private failure: InstarError | null = null
+
+  /** @param bytesMax Of a frame, without its length. */
+  constructor(private readonly bytesMax: number = limits.frameBytesMax) {}
+
+  /** What has been received and was not given out as a frame: pushed into another reader, that one goes on here. */
   get rest(): Buffer {
-    return Buffer.concat(this.parts)
+    return Buffer.concat([this.held.subarray(0, this.heldBytes), this.input.subarray(this.at)])
   }
 
   /**
-   * The frames that `bytes` completes; their payloads are views of it.
+   * The frames that `bytes` completes; a payload may be a view of it. Once all are taken nothing of `bytes` is kept, so
+   * that it may be used again. Nothing is read before the first is asked for.
    *
    * @throws {InstarError} `PROTOCOL_INVALID` for a length that no frame has; nothing more can be read then.
    */
   *push(bytes: Buffer): Generator<Frame, void, void> {
-    this.parts.push(bytes)
-    this.held += bytes.length
-    while (this.held >= lengthBytes) {
-      const length = this.gather(lengthBytes).readUInt32BE(0)
-      if (length < 1 || length > limits.frameBytesMax)
-        throw new InstarError(
-          'PROTOCOL_INVALID',
-          `a frame of ${length} bytes; at most ${limits.frameBytesMax} are taken`,
-        )
-      if (this.held < lengthBytes + length) return
-      const frame = this.take(lengthBytes + length)
-      yield { type: frame[lengthBytes]!, payload: frame.subarray(headBytes) }
+    if (this.failure !== null) throw this.failure
+    this.input = this.at < this.input.length ? Buffer.concat([this.input.subarray(this.at), bytes]) : bytes
+    this.at = 0
+    try {
+      for (let frame = this.take(); frame !== null; frame = this.take())
+        yield { type: frame[lengthBytes]!, payload: frame.subarray(headBytes) }
+    } finally {
+      // Something is left where the caller did not take all frames, or none could be read.
+      this.input = this.failure === null ? Buffer.from(this.input.subarray(this.at)) : nothing
+      this.at = 0
     }
   }
 
-  /** Makes the first part at least `length` bytes long. */
-  private gather(length: number): Buffer {
-    if (this.parts[0]!.length < length) this.parts = [Buffer.concat(this.parts)]
-    return this.parts[0]!
+  private take(): Buffer | null {
+    const left = this.input.length - this.at
+    if (this.heldBytes === 0 && left >= lengthBytes) {
+      const total = this.totalAt(this.input, this.at)
+      if (left >= total) {
+        this.at += total
+        return this.input.subarray(this.at - total, this.at)
+      }
+    }
+    if (!this.hold(lengthBytes)) return null
+    const total = this.totalAt(this.held, 0)
+    if (!this.hold(total)) return null
+    const frame = this.held.subarray(0, total)
+    this.held = nothing
+    this.heldBytes = 0
+    return frame
   }
 
-  private take(length: number): Buffer {
-    const first = this.gather(length)
-    this.held -= length
-    if (first.length === length) this.parts.shift()
-    else this.parts[0] = first.subarray(length)
-    return first.subarray(0, length)
+  /** Of a frame, with its length. */
+  private totalAt(bytes: Buffer, at: number): number {
+    const length = bytes.readUInt32BE(at)
+    if (length >= 1 && length <= this.bytesMax) return lengthBytes + length
+    this.held = nothing
+    this.heldBytes = 0
+    this.failure = new InstarError(
+      'PROTOCOL_INVALID',
+      `a frame of ${length} bytes; at least 1 and at most ${this.bytesMax} are taken`,
+    )
+    throw this.failure
+  }
+
+  /** Takes input until `target` bytes are held; false where there is not so much. */
+  private hold(target: number): boolean {
+    const taken = Math.min(target - this.heldBytes, this.input.length - this.at)
+    const needed = this.heldBytes + taken
+    if (this.held.length < needed) {
+      const grown = Buffer.allocUnsafeSlow(Math.max(needed, Math.min(target, 2 * this.held.length)))
+      this.held.copy(grown, 0, 0, this.heldBytes)
+      this.held = grown
+    }
+    this.input.copy(this.held, this.heldBytes, this.at, this.at + taken)
+    this.heldBytes += taken
+    this.at += taken
+    return this.heldBytes >= target
   }
 }
 
@@ -159,24 +208,31 @@ export function splitNumbered(payload: Buffer): { number: number; body: Buffer }
   return { number: payload.readUInt32BE(0), body: payload.subarray(4) }
 }
 
-/** @throws {InstarError} `PROTOCOL_INVALID` where it is cut short or the offset is no safe integer. */
+/** @throws {InstarError} `PROTOCOL_INVALID` where it is cut short or too long, or its end is no safe integer. */
 export function splitOutput(payload: Buffer): { handle: number; offset: number; bytes: Buffer } {
   if (payload.length < 12) throw new InstarError('PROTOCOL_INVALID', 'an output frame that ends within its offset')
-  return { handle: payload.readUInt32BE(0), offset: offsetAt(payload, 4), bytes: payload.subarray(12) }
+  const bytes = payload.subarray(12)
+  if (bytes.length > limits.dataBytesMax) throw new InstarError('PROTOCOL_INVALID', 'too much output in one frame')
+  const offset = offsetAt(payload, 4)
+  if (offset + bytes.length > Number.MAX_SAFE_INTEGER) throw beyondSafe()
+  return { handle: payload.readUInt32BE(0), offset, bytes }
 }
 
-/** @throws {InstarError} `PROTOCOL_INVALID` */
+/** @throws {InstarError} `PROTOCOL_INVALID` where its length is wrong or its offsets do not ascend. */
 export function splitGap(payload: Buffer): { handle: number; gap: Gap } {
   if (payload.length !== 28) throw new InstarError('PROTOCOL_INVALID', 'a gap frame of the wrong length')
   const [from, known, to] = [4, 12, 20].map((at) => offsetAt(payload, at)) as [number, number, number]
+  if (from > known || known > to) throw new InstarError('PROTOCOL_INVALID', `a gap from ${from} by ${known} to ${to}`)
   return { handle: payload.readUInt32BE(0), gap: { from, known, to } }
 }
 
 function offsetAt(payload: Buffer, at: number): number {
   const offset = payload.readBigUInt64BE(at)
-  if (offset > BigInt(Number.MAX_SAFE_INTEGER)) throw new InstarError('PROTOCOL_INVALID', 'an offset beyond 2^53')
+  if (offset > BigInt(Number.MAX_SAFE_INTEGER)) throw beyondSafe()
   return Number(offset)
 }
+
+const beyondSafe = () => new InstarError('PROTOCOL_INVALID', 'an offset beyond 2^53')
 
 /** @throws {InstarError} `PROTOCOL_INVALID` where the bytes are not JSON of this shape. */
 export function readJson<Shape extends z.ZodType>(shape: Shape, bytes: Buffer, what: string): z.output<Shape> {
@@ -232,7 +288,7 @@ export const SessionExit = z.object({
   /** How many bytes it printed in all. */
   offset: z.int().min(0),
   /** CRC-32 of its output from byte `from` to the end. */
-  hash: z.object({ from: z.int().min(0), crc32: z.int().min(0) }),
+  hash: z.object({ from: z.int().min(0), crc32: z.int().min(0).max(0xffff_ffff) }),
   at: z.int(),
 })
 export type SessionExit = z.infer<typeof SessionExit>
@@ -363,3 +419,16 @@ export const DaemonEvent = z.discriminatedUnion('type', [
   z.object({ type: z.literal('resized'), session, size: Size }),
 ])
 export type DaemonEvent = z.infer<typeof DaemonEvent>
+
+const AnyEvent = z.object({ type: text(64) })
+const eventTypes = new Set<string>(DaemonEvent.options.map(({ shape }) => shape.type.value))
+
+/**
+ * Null for an event of a type that this version does not know: a daemon may tell more than its clients understand.
+ *
+ * @throws {InstarError} `PROTOCOL_INVALID` where it is no event.
+ */
+export function readEvent(payload: Buffer): DaemonEvent | null {
+  const { type } = readJson(AnyEvent, payload, 'an event')
+  return eventTypes.has(type) ? readJson(DaemonEvent, payload, 'an event') : null
+}

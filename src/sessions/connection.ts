@@ -1,0 +1,301 @@
+import type { Socket } from 'node:net'
+import { errorRecord, InstarError } from '../errors.ts'
+import {
+  ErrorBody,
+  type Frame,
+  FrameReader,
+  frameTypes,
+  gapFrame,
+  jsonFrame,
+  limits,
+  numberedFrame,
+  outputHead,
+} from './protocol.ts'
+import type { Attachment, Session } from './session.ts'
+
+/** What a connection asks of its daemon. */
+export interface ConnectionHost {
+  frame(connection: Connection, frame: Frame): void
+  closed(connection: Connection): void
+}
+
+/** A request that is not answered yet. */
+export interface Pending {
+  readonly request: number
+  readonly method: string
+  readonly params: unknown
+}
+
+/** Of one connection, in this process: what the kernel has not taken is at most this and one frame. */
+const queueBytesMax = 64 * 1024
+const inputBytesMax = 1024 * 1024
+const nothing = Buffer.alloc(0)
+
+/** The parts of a libuv pipe that Node has no public name for. */
+export interface PipeHandle {
+  reading?: boolean
+  readonly fd: number
+  readonly bytesWritten: number
+  readonly writeQueueSize: number
+  readStart(): number
+  readStop(): number
+  close(): void
+}
+
+export const pipeOf = (socket: Socket) => (socket as unknown as { _handle: PipeHandle | null })._handle
+
+/**
+ * One client. What it is given of a session's output comes out of the ring, as fast as it takes it: it holds up nobody
+ * else, and costs no more memory than one frame beyond a full queue.
+ */
+export class Connection {
+  /** Name and version as the client gave them; null before `hello`. */
+  client: string | null = null
+  readonly attachments = new Map<number, Attachment>()
+  readonly pending = new Map<number, Pending>()
+
+  private readonly reader: FrameReader
+  /** What was given to the socket and not yet taken by the kernel, the oldest maybe in part. */
+  private readonly queue: Buffer[] = []
+  private queuedInAll = 0
+  private flushing = false
+  private begun: Buffer = nothing
+  private unsent: Buffer = nothing
+  private frozen = false
+  private isListening = false
+  private readonly heldUpBy = new Set<Session>()
+  isClosed = false
+
+  constructor(
+    readonly number: number,
+    readonly socket: Socket,
+    private readonly host: ConnectionHost,
+  ) {
+    this.reader = new FrameReader()
+    socket.on('error', () => {}) // 'close' follows
+    socket.on('close', () => this.close())
+    socket.on('drain', () => this.pump())
+  }
+
+  /** Frames are delivered from now on. */
+  listen(): void {
+    this.isListening = true
+    this.socket.on('data', (bytes) => this.take(bytes))
+    this.socket.on('end', () => this.close())
+  }
+
+  // ---- sending
+
+  answer(request: number, result: unknown): void {
+    this.pending.delete(request)
+    this.send(numberedFrame(frameTypes.result, request, result))
+  }
+
+  refuse(request: number, error: unknown): void {
+    this.pending.delete(request)
+    const { code = 'INTERNAL', message, hint, details } = errorRecord(error)
+    const body = { code, message, ...(hint !== undefined && { hint }), ...(details !== undefined && { details }) }
+    this.send(numberedFrame(frameTypes.error, request, ErrorBody.parse(body)))
+  }
+
+  tell(type: typeof frameTypes.welcome | typeof frameTypes.event, value: unknown): void {
+    this.send(jsonFrame(type, value))
+  }
+
+  private send(...parts: Buffer[]): void {
+    if (this.isClosed) return
+    this.socket.cork()
+    for (const part of parts) {
+      this.queue.push(part)
+      this.queuedInAll += part.length
+      this.socket.write(part, () => this.queue.shift())
+    }
+    this.socket.uncork()
+  }
+
+  // ---- output
+
+  attach(session: Session, from: number): void {
+    const attachment = { session, connection: this, cursor: from, movedAtMs: Date.now() }
+    this.attachments.set(session.handle, attachment)
+    session.attachments.add(attachment)
+    session.regulate()
+    this.pump()
+  }
+
+  detach(session: Session): void {
+    const attachment = this.attachments.get(session.handle)
+    if (attachment === undefined) return
+    this.attachments.delete(session.handle)
+    session.attachments.delete(attachment)
+    session.regulate()
+  }
+
+  /** Something was printed. The first news goes out at once, what follows in the same turn of the loop together. */
+  wake(): void {
+    if (this.flushing) return
+    this.flushing = true
+    this.pump()
+    setImmediate(() => {
+      this.flushing = false
+      this.pump()
+    })
+  }
+
+  /** Gives every attached session's output, in turns, until the socket has enough. */
+  pump(): void {
+    if (this.frozen || this.isClosed) return
+    let moved = true
+    while (moved && this.socket.writableLength < queueBytesMax) {
+      moved = false
+      for (const attachment of this.attachments.values()) {
+        if (this.socket.writableLength >= queueBytesMax) return
+        moved = this.give(attachment) || moved
+      }
+    }
+  }
+
+  /** True where there is more to give. */
+  private give(attachment: Attachment): boolean {
+    const { session, cursor } = attachment
+    const { ring, handle } = session
+    const gap = session.gapBefore(cursor)
+    if (gap !== null) {
+      this.send(gapFrame(handle, gap))
+      attachment.cursor = gap.to
+    } else if (cursor < ring.start) return false // its history is on the way
+    const bytes = ring.read(attachment.cursor, limits.dataBytesMax)
+    attachment.movedAtMs = Date.now()
+    if (bytes.length > 0) {
+      this.send(outputHead(handle, attachment.cursor, bytes.length), bytes)
+      attachment.cursor += bytes.length
+      session.regulate()
+    }
+    if (attachment.cursor < ring.end) return bytes.length > 0
+    if (session.exit !== null) {
+      this.send(exitFrame(session))
+      this.detach(session)
+    }
+    return false
+  }
+
+  // ---- input
+
+  /** The program does not take its input: nothing more is read from this client until it does. */
+  holdUp(session: Session): void {
+    if (session.unsentInputBytes < inputBytesMax) return
+    this.heldUpBy.add(session)
+    this.stopReading()
+  }
+
+  goOn(session: Session): void {
+    if (!this.heldUpBy.delete(session) || this.heldUpBy.size > 0 || this.frozen) return
+    this.startReading()
+  }
+
+  private take(bytes: Buffer): void {
+    try {
+      for (const frame of this.reader.push(bytes)) {
+        this.host.frame(this, frame)
+        if (this.isClosed) return
+      }
+    } catch (error) {
+      this.end(error)
+    }
+  }
+
+  /** Says why, and closes. A defect of our own is not the client's to read about in detail. */
+  end(error: unknown): void {
+    this.refuse(
+      0,
+      error instanceof InstarError ? error : new InstarError('INTERNAL', 'the daemon failed', { cause: error }),
+    )
+    this.socket.destroySoon()
+    this.close()
+  }
+
+  private close(): void {
+    if (this.isClosed) return
+    this.isClosed = true
+    this.socket.destroySoon()
+    this.leave()
+  }
+
+  private leave(): void {
+    for (const { session } of [...this.attachments.values()]) this.detach(session)
+    this.host.closed(this)
+  }
+
+  // ---- handing over
+
+  /** Where the connection of a predecessor goes on: frozen, in the middle of a frame maybe, in either direction. */
+  continueWith(client: string | null, begun: Buffer, unsent: Buffer): void {
+    this.frozen = true
+    this.client = client
+    this.begun = begun
+    this.unsent = unsent
+  }
+
+  private stopReading(): void {
+    const pipe = pipeOf(this.socket)
+    if (pipe === null) return
+    pipe.reading = false
+    pipe.readStop()
+  }
+
+  private startReading(): void {
+    const pipe = pipeOf(this.socket)
+    if (pipe === null) return
+    pipe.reading = true
+    pipe.readStart()
+  }
+
+  freeze(): void {
+    this.frozen = true
+    this.stopReading()
+  }
+
+  thaw(): void {
+    this.frozen = false
+    if (this.isClosed) {
+      this.leave() // its end was closed with what could not be taken back; the client comes again
+      return
+    }
+    if (this.unsent.length > 0) this.send(this.unsent)
+    if (this.begun.length > 0) this.take(this.begun)
+    this.unsent = this.begun = nothing
+    if (!this.isListening) this.listen()
+    else if (this.heldUpBy.size === 0) this.startReading()
+    this.pump()
+  }
+
+  /** What has come of a frame that is not whole. */
+  get received(): Buffer {
+    return this.reader.rest
+  }
+
+  /**
+   * What the kernel has not taken. Where that is anything, this process must not write any more: it closes its end, which
+   * the successor's does not notice.
+   */
+  takeUnsent(): Buffer {
+    const pipe = pipeOf(this.socket)
+    if (pipe === null || this.queue.length === 0) return Buffer.alloc(0)
+    const sent = pipe.bytesWritten - pipe.writeQueueSize
+    const unsentBytes = this.queuedInAll - sent
+    const queued = Buffer.concat(this.queue)
+    const unsent = queued.subarray(queued.length - unsentBytes)
+    if (unsentBytes > 0) this.abandon()
+    return unsent
+  }
+
+  /** Lets go without a word: another process has the connection. */
+  abandon(): void {
+    this.isClosed = true
+    pipeOf(this.socket)?.close()
+  }
+}
+
+function exitFrame({ handle, exit }: Session): Buffer {
+  return numberedFrame(frameTypes.exit, handle, exit)
+}

@@ -1,0 +1,272 @@
+import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import type { Socket } from 'node:net'
+import type { Committed, DaemonProcess, SessionMark } from '../../machines/index.ts'
+import { InstarError } from '../errors.ts'
+import { abortable } from '../runtime/pause.ts'
+import { type Connection, pipeOf } from './connection.ts'
+import type { Daemon } from './daemon.ts'
+import { monotonicMs } from './monotonic.ts'
+import type { Session } from './session.ts'
+import { Booted, commonFormat, type Delta, type Plan, readState, Verdict } from './snapshot.ts'
+import { Slices, StateStream } from './state-stream.ts'
+
+/** The descriptors of every daemon process, in the order in which it inherits them. */
+export const descriptors = { keeper: 3, listener: 4, state: 5, channel: 6, lock: 7, firstMaster: 8 } as const
+
+/** What this process holds that is not a session or a connection. */
+export interface Inheritance {
+  readonly keeper: number | null
+  readonly lock: number | null
+  /** The listening socket's. */
+  readonly listener: () => number
+}
+
+const plansMax = 5
+const historyPieceBytes = 256 * 1024
+
+/**
+ * The predecessor's side of one handoff. Until the successor's ack everything is this daemon's, and {@link rollBack}
+ * leaves it as if nothing had been asked; after it everything is the successor's.
+ */
+export class Handoff {
+  private child: ChildProcess | null = null
+  private stream: StateStream | null = null
+  private planned: Session[] = []
+  /** Connections that the successor has a handle of. */
+  private readonly given = new Set<Connection>()
+  private readonly takings = new Map<number, () => void>()
+  /** Input that was laid down for the successor, to be taken up again where it does not take over. */
+  private readonly laidDown = new Map<Session, Buffer>()
+  private frozen = false
+  private acked = false
+  private exited: Promise<unknown> = Promise.resolve()
+
+  constructor(
+    private readonly daemon: Daemon,
+    private readonly inheritance: Inheritance,
+  ) {}
+
+  /** What would be handed over. @throws {InstarError} `PLATFORM_UNSUPPORTED`, `DAEMON_STOPPING` */
+  async snapshot(): Promise<{ sessions: number }> {
+    if (process.platform === 'win32')
+      throw new InstarError('PLATFORM_UNSUPPORTED', 'terminals cannot be handed to another process on Windows')
+    if (this.daemon.stopping) throw new InstarError('DAEMON_STOPPING', 'the daemon is being stopped')
+    await this.daemon.hold()
+    return { sessions: this.living().length }
+  }
+
+  /** Starts the successor with every descriptor, and waits until it has validated the plan. Everything is served on. */
+  async spawnSuccessor(command: readonly string[], signal: AbortSignal): Promise<DaemonProcess> {
+    const [program = '', ...args] = command
+    this.planned = this.living()
+    const { name, directory } = this.daemon.options
+    const { keeper, lock, listener } = this.inheritance
+    const child = spawn(program, [...args, 'successor', '--directory', directory, '--name', name], {
+      detached: true,
+      cwd: '/',
+      stdio: [
+        'ignore',
+        1,
+        2,
+        keeper ?? 'ignore',
+        listener(),
+        'pipe',
+        'ipc',
+        lock ?? 'ignore',
+        ...this.planned.map(({ descriptor }) => descriptor),
+      ],
+    })
+    this.child = child
+    this.exited = new Promise((resolve) => child.once('exit', resolve).once('error', resolve))
+    child.on('error', () => {}) // of the channel, or of the start: the state stream ends, which is noticed below
+    child.on('message', (message: { taken?: unknown }) => {
+      if (typeof message?.taken === 'number') this.takings.get(message.taken)?.()
+    })
+    if (child.pid === undefined) {
+      const [cause] = (await once(child, 'error')) as [Error]
+      throw new InstarError('HANDOFF_FAILED', `${program} could not be started`, { cause })
+    }
+    this.stream = new StateStream((child.stdio as unknown as Socket[])[descriptors.state]!)
+    const booted = readState(Booted, (await this.hear(signal)).json, 'the first word of the successor')
+    const format = commonFormat(booted.formats)
+    for (let attempt = 1; ; attempt += 1) {
+      await this.stream.send(this.plan(format))
+      const verdict = readState(Verdict, (await this.hear(signal)).json, 'the verdict of the successor')
+      if (verdict.type === 'prepared') return { pid: booted.pid, version: booted.version }
+      if (verdict.type === 'ack')
+        throw new InstarError('HANDOFF_FAILED', 'the successor acknowledged what it was not sent')
+      const haveEnded = verdict.handles.some((handle) => this.daemon.sessions.get(handle)?.exit !== null)
+      // A program may end between the plan and the look at it; then the plan was right when it was made.
+      if (!haveEnded || attempt === plansMax) throw refusalOf(verdict)
+    }
+  }
+
+  private plan(format: number): Plan {
+    const { generation, settings } = this.daemon.options
+    const sessions = this.planned.flatMap((session, index) =>
+      session.exit === null ? [{ identity: session.plan, descriptor: descriptors.firstMaster + index }] : [],
+    )
+    return { type: 'plan', format: format as Plan['format'], generation: generation + 1, settings, sessions }
+  }
+
+  /** Every client's connection crosses, then nothing moves until the successor has what changed, and says so. */
+  async commit(successor: DaemonProcess, timeoutMs: number, signal: AbortSignal): Promise<Committed> {
+    const deadline = AbortSignal.any([signal, AbortSignal.timeout(timeoutMs)])
+    try {
+      await this.giveConnections(deadline)
+      const frozenAtMs = monotonicMs()
+      this.frozen = true
+      this.daemon.freeze()
+      const slices = new Slices()
+      const delta = this.delta(frozenAtMs, slices)
+      const sent = this.stream!.send(delta, slices.bytes)
+      const marks = delta.sessions.map(({ handle, offset, hash }) => this.mark(handle, offset, hash.crc32))
+      await sent
+      const verdict = readState(Verdict, (await this.hear(deadline)).json, 'the verdict of the successor')
+      if (verdict.type !== 'ack') throw refusalOf(verdict)
+      this.acked = true
+      this.letGo()
+      return { freezeMs: monotonicMs() - frozenAtMs, sessions: marks }
+    } catch (error) {
+      if (deadline.aborted && !signal.aborted)
+        throw new InstarError('HANDOFF_TIMEOUT', `process ${successor.pid} did not take over within ${timeoutMs} ms`)
+      throw error
+    }
+  }
+
+  /** One at a time: a handle that is closed while it waits inside Node breaks the whole channel. */
+  private async giveConnections(signal: AbortSignal): Promise<void> {
+    for (;;) {
+      const connection = [...this.daemon.connections].find((one) => !this.given.has(one) && !one.isClosed)
+      if (connection === undefined) return
+      this.given.add(connection)
+      await this.give(connection.number, connection.socket, signal)
+    }
+  }
+
+  private async give(number: number, socket: Socket, signal: AbortSignal): Promise<void> {
+    const pipe = pipeOf(socket)
+    if (pipe === null) return
+    const taken = new Promise<void>((resolve) => {
+      this.takings.set(number, resolve)
+      socket.once('close', resolve) // it has left on the way
+    })
+    // As a bare handle it is duplicated, and stays ours as well; Node's types know sockets and servers only.
+    this.child!.send({ connection: number }, pipe as never)
+    await abortable(Promise.race([taken, this.exited]), signal)
+    this.takings.delete(number)
+    if (this.child!.exitCode !== null || this.child!.signalCode !== null)
+      throw new InstarError('HANDOFF_FAILED', 'the successor ended before it took over')
+  }
+
+  private delta(frozenAtMs: number, slices: Slices): Delta {
+    const { daemon } = this
+    const living = this.planned.filter(({ exit }) => exit === null)
+    const ended = [...daemon.sessions.values()].filter(({ exit }) => exit !== null)
+    return {
+      type: 'delta',
+      frozenAtMs,
+      nextHandle: daemon.nextHandle,
+      predecessor: process.pid,
+      sessions: living.map((session) => ({
+        handle: session.handle,
+        offset: session.ring.end,
+        hash: session.ring.hash,
+        size: session.plan.size,
+        historyStart: session.ring.start,
+        input: slices.add(this.layDown(session)),
+        status: session.knownStatus,
+      })),
+      gone: this.planned.filter(({ exit }) => exit !== null).map(({ handle }) => handle),
+      ended: ended.map((session) => ({
+        identity: session.plan,
+        exit: session.exit!,
+        historyStart: session.ring.start,
+      })),
+      connections: [...daemon.connections]
+        .filter((connection) => this.given.has(connection) && !connection.isClosed)
+        .map((connection) => ({
+          number: connection.number,
+          client: connection.client,
+          received: slices.add(connection.received),
+          attachments: [...connection.attachments.values()].map(({ session, cursor }) => ({
+            handle: session.handle,
+            cursor,
+          })),
+          pending: [...connection.pending.values()],
+          unsent: slices.add(connection.takeUnsent()),
+        })),
+    }
+  }
+
+  private layDown(session: Session): Buffer {
+    const input = session.takeInput()
+    if (input.length > 0) this.laidDown.set(session, input)
+    return input
+  }
+
+  private mark(handle: number, offset: number, crc32: number): SessionMark {
+    return { handle, id: this.daemon.sessions.get(handle)!.id, offset, crc32 }
+  }
+
+  /** The successor writes to the clients from now on. */
+  private letGo(): void {
+    for (const connection of this.given) if (!connection.isClosed) connection.abandon()
+  }
+
+  /** The successor serves. It gets the history, and those who came to this process's door meanwhile. */
+  async finalize(signal: AbortSignal): Promise<void> {
+    this.daemon.options.server.close()
+    const late = new Set([...this.daemon.connections].filter((connection) => !this.given.has(connection)))
+    for (const { number, socket } of late) await this.give(number, socket, signal)
+    for (const connection of late) connection.abandon()
+    for (const session of this.daemon.sessions.values())
+      for (const block of session.ring.history())
+        for (let at = 0; at < block.length; at += historyPieceBytes)
+          await this.stream!.send(
+            { type: 'history', handle: session.handle },
+            block.subarray(at, at + historyPieceBytes),
+          )
+    await this.stream!.send({ type: 'end' })
+  }
+
+  /** Ends the successor and takes everything up again. Safe to call before there is one. */
+  async rollBack(): Promise<void> {
+    if (this.acked) return
+    if (this.child?.pid !== undefined && this.child.exitCode === null && this.child.signalCode === null) {
+      this.child.kill('SIGKILL')
+      await this.exited
+    }
+    this.stream?.close()
+    if (this.frozen) {
+      this.frozen = false
+      for (const [session, input] of this.laidDown) session.write(input)
+      this.daemon.thaw()
+    }
+    this.daemon.release()
+  }
+
+  private hear(signal: AbortSignal) {
+    return this.stream!.next(signal).catch(async (error) => {
+      if (signal.aborted) throw error
+      await abortable(this.exited, signal)
+      const { exitCode, signalCode } = this.child!
+      const how = exitCode === null ? `by ${signalCode}` : `with code ${exitCode}`
+      throw new InstarError('HANDOFF_FAILED', `the successor ended ${how} before it took over`, { cause: error })
+    })
+  }
+
+  private living(): Session[] {
+    return [...this.daemon.sessions.values()].filter(({ exit }) => exit === null)
+  }
+}
+
+function refusalOf(verdict: { readonly type: string; readonly code?: string; readonly message?: string }): InstarError {
+  const { code, message } = verdict
+  return new InstarError(
+    code === 'SNAPSHOT_UNSUPPORTED' ? code : code === 'SNAPSHOT_INVALID' ? code : 'HANDOFF_FAILED',
+    `the successor refused: ${message ?? verdict.type}`,
+    { details: { code } },
+  )
+}

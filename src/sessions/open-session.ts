@@ -1,0 +1,114 @@
+import { accessSync, constants, statSync } from 'node:fs'
+import { readFile, rm } from 'node:fs/promises'
+import { delimiter, isAbsolute, join, resolve } from 'node:path'
+import { getSystemErrorMap, getSystemErrorName } from 'node:util'
+import { InstarError } from '../errors.ts'
+import type { NativePty } from './native-pty.ts'
+import type { Size } from './protocol.ts'
+import type { Status } from './session.ts'
+
+export interface Opening {
+  readonly handle: number
+  readonly command: readonly string[]
+  readonly cwd: string
+  readonly env: Readonly<Record<string, string>>
+  readonly size: Size
+}
+
+export interface Opened {
+  readonly descriptor: number
+  readonly pid: number
+  readonly ptsName: string
+  /** Where this process is the program's parent; else the keeper tells. */
+  readonly exited: Promise<Status> | null
+}
+
+/** The keeper's program, and where its shim writes whom it started. */
+export interface Shim {
+  readonly program: string
+  readonly pidDirectory: string
+}
+
+/**
+ * Starts a program in a new terminal. With a shim the program is the keeper's child and its end is known whoever dies;
+ * without, it is this process's.
+ *
+ * @throws {InstarError} `SESSION_CWD_INVALID`, `SESSION_COMMAND_INVALID`, `SESSION_LIMIT`, `PTY_UNAVAILABLE`
+ */
+export async function openSession(pty: NativePty, opening: Opening, shim: Shim | null): Promise<Opened> {
+  const { command, cwd, env, size } = opening
+  refuseUnusable(cwd)
+  const [name = '', ...args] = command
+  const program = findProgram(name, cwd, env.PATH)
+  if (shim === null) {
+    const { master, pid, ptsName, exited } = fork(pty, program, args, { env, cwd, size })
+    return { descriptor: master, pid, ptsName, exited }
+  }
+  const pidFile = join(shim.pidDirectory, String(opening.handle))
+  const shimArgs = ['shim', pidFile, '--', name, program, ...args]
+  const { master, ptsName, exited } = fork(pty, shim.program, shimArgs, { env, cwd, size })
+  await exited
+  const pid = await readPid(pidFile, name)
+  return { descriptor: master, pid, ptsName, exited: null }
+}
+
+function fork(
+  pty: NativePty,
+  file: string,
+  args: string[],
+  options: { env: Readonly<Record<string, string>>; cwd: string; size: Size },
+): ReturnType<NativePty['fork']> {
+  try {
+    return pty.fork(file, args, options)
+  } catch (cause) {
+    // forkpty(3) fails for want of terminals, of descriptors or of processes.
+    throw new InstarError('SESSION_LIMIT', 'the system gives no terminal', { cause })
+  }
+}
+
+async function readPid(file: string, name: string): Promise<number> {
+  const text = await readFile(file, 'latin1').catch(() => '')
+  await rm(file, { force: true })
+  const pid = /^(\d+)\n$/.exec(text)?.[1]
+  if (pid !== undefined) return Number(pid)
+  const errno = Number(/^error (\d+)\n$/.exec(text)?.[1])
+  const reason = getSystemErrorMap().has(-errno) ? getSystemErrorName(-errno) : 'it could not be started'
+  throw new InstarError('SESSION_COMMAND_INVALID', `${name}: ${reason}`)
+}
+
+function refuseUnusable(cwd: string): void {
+  const refused = (why: string, cause?: unknown) =>
+    new InstarError('SESSION_CWD_INVALID', `the working directory ${cwd} ${why}`, { cause })
+  if (!isAbsolute(cwd)) throw refused('is not an absolute path')
+  let isDirectory: boolean
+  try {
+    isDirectory = statSync(cwd).isDirectory()
+    if (isDirectory) accessSync(cwd, constants.X_OK)
+  } catch (cause) {
+    throw refused((cause as NodeJS.ErrnoException).code === 'ENOENT' ? 'does not exist' : 'cannot be entered', cause)
+  }
+  if (!isDirectory) throw refused('is not a directory')
+}
+
+/** Looks where a shell would, and says before anything is started that nothing is there. */
+function findProgram(name: string, cwd: string, path = '/usr/local/bin:/usr/bin:/bin'): string {
+  const places = name.includes('/')
+    ? [resolve(cwd, name)]
+    : path.split(delimiter).map((folder) => resolve(cwd, folder, name))
+  const program = name === '' ? undefined : places.find(isProgram)
+  if (program === undefined)
+    throw new InstarError(
+      'SESSION_COMMAND_INVALID',
+      name === '' ? 'the command is empty' : `there is no program ${name}`,
+    )
+  return program
+}
+
+function isProgram(path: string): boolean {
+  try {
+    accessSync(path, constants.X_OK)
+    return statSync(path).isFile()
+  } catch {
+    return false
+  }
+}

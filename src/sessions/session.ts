@@ -1,0 +1,277 @@
+import type { Connection } from './connection.ts'
+import { foregroundGroup, isAlive, signalGroup } from './foreground.ts'
+import { Master } from './master.ts'
+import type { Gap, SessionExit, SessionInfo, Size } from './protocol.ts'
+import type { Ring } from './ring.ts'
+import type { Identity } from './snapshot.ts'
+
+/** How a program ended, as far as somebody could know. */
+export interface Status {
+  readonly code: number | null
+  readonly signal: string | null
+}
+
+/** One client's view of one session: what it has been given so far. */
+export interface Attachment {
+  readonly session: Session
+  readonly connection: Connection
+  /** The next byte to give. */
+  cursor: number
+  /** When it last took something, or had nothing to take. */
+  movedAtMs: number
+}
+
+/** What the daemon does for its sessions. */
+export interface SessionHost {
+  /** More was printed: attached clients may be given it, and the watermark may have to be raised. */
+  printed(session: Session): void
+  /** Its program has ended and all of its output is in the ring. */
+  ended(session: Session, exit: SessionExit): void
+  /** The program has taken so much input that clients may go on. */
+  inputDrained(session: Session): void
+  resize(descriptor: number, size: Size): void
+}
+
+export interface SessionStart {
+  readonly descriptor: number
+  readonly ring: Ring
+}
+
+/** The fastest client may lag so far before the program has to wait. */
+const lagBytesMax = 64 * 1024
+/** A client that took nothing for so long holds nobody up any more. */
+const stalledAfterMs = 10_000
+/** After SIGHUP, before SIGKILL. */
+const hangupGraceMs = 2_000
+const tailGraceMs = 1_000
+const lookEveryMs = 500
+
+/** A program in a terminal. */
+export class Session {
+  readonly attachments = new Set<Attachment>()
+  ring: Ring
+  exit: SessionExit | null = null
+
+  private identity: Identity
+  private readonly master: Master | null
+  /** What may have been lost with a daemon that was killed. */
+  private lost: Gap | null = null
+  /** Not given to the program yet. */
+  private input: Buffer | null = null
+  private status: Status | null = null
+  private outputEnded = false
+  private frozen = true
+  private hanging: NodeJS.Timeout | undefined
+  private tail: NodeJS.Timeout | undefined
+  private looking: NodeJS.Timeout | undefined
+
+  /** Begins frozen; see {@link thaw}. */
+  constructor(
+    identity: Identity,
+    private readonly host: SessionHost,
+    start: SessionStart | { readonly ring: Ring; readonly exit: SessionExit },
+  ) {
+    this.identity = identity
+    this.ring = start.ring
+    if ('exit' in start) {
+      this.exit = start.exit
+      this.master = null
+      return
+    }
+    this.master = new Master(start.descriptor, {
+      data: (bytes) => {
+        this.ring.append(bytes)
+        this.regulate()
+        this.host.printed(this)
+      },
+      end: () => {
+        this.outputEnded = true
+        this.concludeWhenKnown()
+      },
+    })
+    this.master.onDrain = () => this.host.inputDrained(this)
+  }
+
+  get id(): string {
+    return this.identity.id
+  }
+
+  get handle(): number {
+    return this.identity.handle
+  }
+
+  get pid(): number {
+    return this.identity.pid
+  }
+
+  /** What it is, for a successor or the keeper. */
+  get plan(): Identity {
+    return this.identity
+  }
+
+  /** Throws where the session has ended. */
+  get descriptor(): number {
+    return this.live().fd
+  }
+
+  get info(): SessionInfo {
+    const { id, handle, pid, command, cwd, createdAt, size } = this.identity
+    const { start, end } = this.ring
+    return { id, handle, pid, command, cwd, size, createdAt, start, offset: end, exit: this.exit }
+  }
+
+  // ---- what clients do
+
+  write(bytes: Buffer): void {
+    this.master?.write(bytes)
+  }
+
+  get unsentInputBytes(): number {
+    return this.master?.unsentBytes ?? 0
+  }
+
+  resize(size: Size): void {
+    this.identity = { ...this.identity, size }
+    this.host.resize(this.live().fd, size)
+  }
+
+  signal(signal: NodeJS.Signals): void {
+    signalGroup(foregroundGroup(this.pid), signal)
+  }
+
+  /** As when a terminal is closed; what does not mind is killed. */
+  hangUp(): void {
+    if (this.exit !== null || this.hanging !== undefined) return
+    for (const group of new Set([foregroundGroup(this.pid), this.pid])) {
+      signalGroup(group, 'SIGHUP')
+      signalGroup(group, 'SIGCONT') // a stopped one would not hear it
+    }
+    this.hanging = setTimeout(() => {
+      for (const group of new Set([foregroundGroup(this.pid), this.pid])) signalGroup(group, 'SIGKILL')
+    }, hangupGraceMs)
+  }
+
+  /** What a client that asks for byte `from` cannot have any more; null where all of it is here, or still to come. */
+  gapBefore(from: number): Gap | null {
+    const to = this.ring.start
+    if (from >= to || this.ring.historyPending) return null
+    const known = this.lost !== null && to <= this.lost.to ? Math.max(from, this.lost.known) : to
+    return { from, known, to }
+  }
+
+  // ---- reading
+
+  /** Reads as long as somebody keeps up, or nobody looks. */
+  regulate(): void {
+    if (this.master === null || this.frozen || this.outputEnded) return
+    if (this.isHeldUp()) this.master.stop()
+    else this.master.start()
+  }
+
+  private isHeldUp(): boolean {
+    if (this.attachments.size === 0) return false
+    const now = Date.now()
+    for (const { cursor, movedAtMs } of this.attachments)
+      if (this.ring.end - cursor < lagBytesMax || now - movedAtMs > stalledAfterMs) return false
+    return true
+  }
+
+  // ---- the end
+
+  /** How the program ended, told by whoever could wait for it. */
+  told(status: Status): void {
+    if (this.exit !== null) return
+    this.status = status
+    this.concludeWhenKnown()
+  }
+
+  get knownStatus(): Status | null {
+    return this.status
+  }
+
+  /** Nobody will tell how it ends: its parent was a daemon that is gone, and there is no keeper. */
+  watchWithoutParent(): void {
+    this.looking ??= setInterval(() => {
+      if (this.frozen || isAlive(this.pid)) return
+      clearInterval(this.looking)
+      this.status ??= { code: null, signal: null }
+      this.concludeWhenKnown()
+    }, lookEveryMs).unref()
+  }
+
+  private concludeWhenKnown(): void {
+    if (this.exit !== null || this.frozen || this.status === null) return
+    if (this.outputEnded) {
+      this.conclude(this.status)
+      return
+    }
+    // A process that kept the terminal open is cut off; what the program itself printed is there by now.
+    this.master!.start()
+    this.tail ??= setTimeout(() => this.master!.finish(), tailGraceMs)
+  }
+
+  private conclude({ code, signal }: Status): void {
+    this.release()
+    const lost = code === null && signal === null
+    this.exit = { code, signal, lost, offset: this.ring.end, hash: this.ring.hash, at: Date.now() }
+    this.host.ended(this, this.exit)
+  }
+
+  private release(): void {
+    clearTimeout(this.hanging)
+    clearTimeout(this.tail)
+    clearInterval(this.looking)
+    this.master?.close()
+  }
+
+  // ---- handing over
+
+  /** Where the session of a predecessor goes on, with the input that its program has not taken. */
+  continueAt(ring: Ring, size: Size, input: Buffer): void {
+    this.ring = ring
+    this.identity = { ...this.identity, size }
+    this.input = input
+  }
+
+  /** Where it goes on after a daemon was killed. */
+  goOnAfterLoss(ring: Ring, lost: Gap): void {
+    this.ring = ring
+    this.lost = lost
+  }
+
+  /** From here on no byte moves in either direction. Synchronous, and {@link thaw} takes it back. */
+  freeze(): void {
+    this.frozen = true
+    clearTimeout(this.tail)
+    this.tail = undefined
+    if (this.exit === null) this.master?.stop()
+  }
+
+  /** Input that the program has not taken; the session holds it no more. */
+  takeInput(): Buffer {
+    return this.master?.takeUnsent() ?? Buffer.alloc(0)
+  }
+
+  thaw(): void {
+    this.frozen = false
+    if (this.input !== null && this.input.length > 0) this.master?.write(this.input)
+    this.input = null
+    this.regulate()
+    this.concludeWhenKnown()
+  }
+
+  /** The handle that the keeper is given. */
+  get pipe(): Master['handle'] {
+    return this.live().handle
+  }
+
+  /** Lets go without a word: another process has the terminal. */
+  abandon(): void {
+    this.release()
+  }
+
+  private live(): Master {
+    if (this.master === null) throw new Error(`session ${this.id} has ended`)
+    return this.master
+  }
+}

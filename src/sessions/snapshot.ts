@@ -1,0 +1,153 @@
+import { z } from 'zod'
+import { InstarError } from '../errors.ts'
+import { SessionExit, SessionId, Size } from './protocol.ts'
+
+/**
+ * What crosses from a daemon to its successor: first the *plan*, while the predecessor serves on; then, in the freeze, the
+ * *delta*; after the commit the *history*. Everything is validated before anything is adopted.
+ *
+ * A successor says which formats it reads; the predecessor writes the newest of them that it knows. A format is never
+ * changed: what needs another one gets the next number, and the writer of the old one stays as long as it is in use.
+ */
+export const snapshotFormats = [1] as const
+
+/** The newest format in common. */
+export function commonFormat(theirs: readonly number[]): number {
+  const common = snapshotFormats.filter((format) => theirs.includes(format))
+  if (common.length === 0)
+    throw new InstarError(
+      'SNAPSHOT_UNSUPPORTED',
+      `the successor reads the formats ${theirs.join(', ')}, this daemon writes ${snapshotFormats.join(', ')}`,
+    )
+  return Math.max(...common)
+}
+
+const handle = z.int().min(1).max(0xffff_ffff)
+const pid = z
+  .int()
+  .min(1)
+  .max(2 ** 31)
+const offset = z.int().min(0)
+const hash = z.strictObject({ from: offset, crc32: z.int().min(0).max(0xffff_ffff) })
+const slice = z.strictObject({ at: z.int().min(0), length: z.int().min(0) })
+const descriptor = z.int().min(8).max(1_000_000)
+const status = z.strictObject({ code: z.int().nullable(), signal: z.string().max(16).nullable() })
+
+/** What a session is, apart from its bytes. Crosses in the plan; the keeper holds it as its META. */
+export const Identity = z.strictObject({
+  id: SessionId,
+  handle,
+  pid,
+  command: z.array(z.string().max(128 * 1024)).max(1024),
+  cwd: z.string().max(4096),
+  createdAt: z.int().min(0),
+  ptsName: z.string().max(256),
+  size: Size,
+})
+export type Identity = z.infer<typeof Identity>
+
+export const Settings = z.strictObject({
+  scrollbackBytes: z
+    .int()
+    .min(0)
+    .max(1024 * 1024 * 1024),
+  shell: z.string().max(4096),
+})
+export type Settings = z.infer<typeof Settings>
+
+/** successor -> predecessor, first of all */
+export const Booted = z.object({
+  type: z.literal('booted'),
+  formats: z.array(z.int()).max(64),
+  version: z.string().max(256),
+  node: z.string().max(64),
+  pid,
+})
+
+/** predecessor -> successor, while it serves on */
+export const Plan = z.strictObject({
+  type: z.literal('plan'),
+  format: z.literal(1),
+  generation: z.int().min(1),
+  settings: Settings,
+  sessions: z.array(z.strictObject({ identity: Identity, descriptor })).max(100_000),
+})
+export type Plan = z.infer<typeof Plan>
+
+/** successor -> predecessor, to each plan, and to the delta */
+export const Verdict = z.discriminatedUnion('type', [
+  z.object({ type: z.literal('prepared') }),
+  z.object({ type: z.literal('ack') }),
+  z.object({
+    type: z.literal('nak'),
+    code: z.string().max(64),
+    message: z.string().max(10_000),
+    /** The sessions that the refusal is about: those that have ended meanwhile are left out of the next plan. */
+    handles: z.array(handle).max(100_000),
+  }),
+])
+
+const attachment = z.strictObject({ handle, cursor: offset })
+const pending = z.strictObject({
+  request: z.int().min(0).max(0xffff_ffff),
+  method: z.string().max(64),
+  params: z.unknown(),
+})
+
+/** predecessor -> successor, in the freeze */
+export const Delta = z.strictObject({
+  type: z.literal('delta'),
+  /** Milliseconds since the epoch, with fractions, at which no byte flowed any more. */
+  frozenAtMs: z.number(),
+  nextHandle: handle,
+  predecessor: pid,
+  sessions: z
+    .array(
+      z.strictObject({
+        handle,
+        offset,
+        hash,
+        size: Size,
+        /** The oldest byte of the history that follows. */
+        historyStart: offset,
+        /** Input that the program has not taken. */
+        input: slice,
+        /** How its program ended, where that is known already. */
+        status: status.nullable(),
+      }),
+    )
+    .max(100_000),
+  /** Of the plan's sessions, those that have ended and were reported. */
+  gone: z.array(handle).max(100_000),
+  /** Ended sessions whose output is kept a while, and may not have reached every client. */
+  ended: z.array(z.strictObject({ identity: Identity, exit: SessionExit, historyStart: offset })).max(10_000),
+  connections: z
+    .array(
+      z.strictObject({
+        number: z.int().min(1),
+        /** Null before `hello`. */
+        client: z.string().max(256).nullable(),
+        /** Received, and not a whole frame yet. */
+        received: slice,
+        /** Frames, or the end of one, that the kernel has not taken. */
+        unsent: slice,
+        attachments: z.array(attachment).max(100_000),
+        pending: z.array(pending).max(100_000),
+      }),
+    )
+    .max(100_000),
+})
+export type Delta = z.infer<typeof Delta>
+
+/** predecessor -> successor, after the commit: pieces of history in ascending order, the bytes beside; then `end` */
+export const History = z.discriminatedUnion('type', [
+  z.strictObject({ type: z.literal('history'), handle }),
+  z.strictObject({ type: z.literal('end') }),
+])
+
+/** @throws {InstarError} `SNAPSHOT_INVALID` */
+export function readState<Shape extends z.ZodType>(shape: Shape, json: unknown, what: string): z.output<Shape> {
+  const read = shape.safeParse(json)
+  if (read.success) return read.data
+  throw new InstarError('SNAPSHOT_INVALID', `${what}: ${z.prettifyError(read.error)}`)
+}

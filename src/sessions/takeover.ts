@@ -1,0 +1,338 @@
+import { readFileSync, writeFileSync } from 'node:fs'
+import { createServer, type Server, Socket } from 'node:net'
+import { join } from 'node:path'
+import { z } from 'zod'
+import type { Adopted, SessionGap, SessionMark } from '../../machines/index.ts'
+import { InstarError } from '../errors.ts'
+import { packageVersion } from '../package-info.ts'
+import { Connection } from './connection.ts'
+import { Daemon, type DaemonOptions } from './daemon.ts'
+import { isAlive } from './foreground.ts'
+import { descriptors } from './handoff.ts'
+import { KeeperChannel } from './keeper-channel.ts'
+import { monotonicMs } from './monotonic.ts'
+import { closeStrayMasters, isMaster } from './native-pty.ts'
+import { frameTypes } from './protocol.ts'
+import { Ring } from './ring.ts'
+import { Session } from './session.ts'
+import { type Booted, Delta, History, Identity, Plan, readState, type Settings, snapshotFormats } from './snapshot.ts'
+import { cut, StateStream } from './state-stream.ts'
+import { Watermarks } from './watermarks.ts'
+
+/** What this process was told by its arguments, and what it was given. */
+export interface Place {
+  readonly name: string
+  readonly directory: string
+  readonly settings: Settings
+  /** The keeper's program; null where there is none. */
+  readonly keeper: string | null
+  readonly log: (message: string) => void
+  readonly handOver: DaemonOptions['handOver']
+  readonly stopped: () => void
+  /** The command line of the daemon that the keeper is to start after a crash. */
+  readonly restart: readonly string[]
+  /** Lets clients in. Returns when the kernel takes their connections. */
+  readonly listen: (server: Server) => Promise<void>
+}
+
+interface Inherited {
+  readonly identity: Identity
+  readonly descriptor: number
+}
+
+/** How this process comes to own its sessions: from a predecessor that lives, or from a keeper after one has died. */
+export class Takeover {
+  private daemonMade: Daemon | null = null
+  private stream: StateStream | null = null
+  private readonly arrived = new Map<number, Connection>()
+  private readonly adopted: Inherited[] = []
+  private delta: Delta | null = null
+  private frozenForMs = 0
+
+  constructor(private readonly place: Place) {}
+
+  get daemon(): Daemon {
+    if (this.daemonMade === null) throw new Error('nothing has been adopted yet')
+    return this.daemonMade
+  }
+
+  // ---- adopting: a plan or a table, by the same code
+
+  /** @throws {InstarError} `SNAPSHOT_INVALID`, `SNAPSHOT_UNSUPPORTED`; nothing has been adopted then. */
+  async adopt(how: 'handoff' | 'crash' | 'start', signal: AbortSignal): Promise<Adopted> {
+    if (how === 'handoff') await this.adoptPlan(signal)
+    else {
+      const { settings, directory, log } = this.place
+      this.take(how === 'crash' ? readTable(log) : [], settings, generationBefore(directory) + 1)
+    }
+    return { sessions: this.adopted.map(({ identity: { handle, id, pid } }) => ({ handle, id, pid })) }
+  }
+
+  private async adoptPlan(signal: AbortSignal): Promise<void> {
+    this.stream = new StateStream(new Socket({ fd: descriptors.state }))
+    process.on('message', (message: { connection?: unknown }, handle) => this.arrive(message, handle))
+    const { pid } = process
+    const booted = { formats: [...snapshotFormats], version: packageVersion, node: process.versions.node, pid }
+    await this.stream.send({ type: 'booted', ...booted } satisfies typeof Booted._output)
+    for (;;) {
+      const { json } = await this.stream.next(signal)
+      try {
+        const plan = readState(Plan, json, 'the plan')
+        refuseUnfit(plan.sessions)
+        this.take(plan.sessions, plan.settings, plan.generation)
+        return
+      } catch (error) {
+        // The predecessor may know that what was refused has ended meanwhile, and send another plan.
+        await this.stream.send(nakOf(error))
+        if (!(error instanceof InstarError)) throw error
+      }
+    }
+  }
+
+  private take(inherited: readonly Inherited[], settings: Settings, generation: number): void {
+    const { name, directory, keeper, log, handOver, stopped } = this.place
+    closeStrayMasters(new Set(inherited.map(({ descriptor }) => descriptor)))
+    const server = createServer((socket) => this.daemon.accept(socket))
+    const channel =
+      keeper === null
+        ? null
+        : new KeeperChannel(descriptors.keeper, {
+            exit: (pid, status) => this.daemon.processEnded(pid, status),
+            lost: () => log('the keeper is gone: sessions end with this process now'),
+          })
+    channel?.pause() // until this process serves, the channel is the predecessor's
+    this.daemonMade = new Daemon({
+      name,
+      directory,
+      settings,
+      generation,
+      server,
+      keeper: channel === null ? null : { channel, program: keeper! },
+      watermarks: channel === null ? null : Watermarks.open(join(directory, 'offsets')),
+      log,
+      handOver,
+      stopped,
+    })
+    for (const one of inherited) {
+      this.adopted.push(one)
+      const start = { descriptor: one.descriptor, ring: new Ring(settings.scrollbackBytes) }
+      this.daemonMade.add(new Session(one.identity, this.daemonMade, start))
+    }
+  }
+
+  // ---- a predecessor that lives
+
+  private arrive({ connection: number }: { connection?: unknown }, handle: unknown): void {
+    if (typeof number !== 'number' || handle === undefined) return
+    const socket = new Socket({ handle, readable: true, writable: true, manualStart: true } as never)
+    if (this.delta === null) this.arrived.set(number, new Connection(number, socket, this.daemon))
+    else this.daemon.accept(socket) // it came to the predecessor's door after the commit
+    process.send?.({ taken: number })
+  }
+
+  /** Says that all is prepared, waits for what changed meanwhile, and takes over: with the ack everything is ours. */
+  async takeDelta(signal: AbortSignal): Promise<{ sessions: SessionMark[] }> {
+    const stream = this.stream!
+    await stream.send({ type: 'prepared' })
+    const { json, bytes } = await stream.next(signal)
+    const delta = readState(Delta, json, 'the delta')
+    const { daemon } = this
+    const marks = this.apply(delta, bytes)
+    const acked = stream.send({ type: 'ack' })
+    this.delta = delta
+    const listening = this.serve()
+    for (const { number, client, pending } of delta.connections) {
+      const connection = this.arrived.get(number)
+      if (connection === undefined || connection.isClosed) continue
+      connection.thaw()
+      if (client !== null)
+        connection.tell(frameTypes.event, { type: 'handed-over', version: packageVersion, pid: process.pid })
+      for (const one of pending) if (one.method !== 'upgrade') daemon.begin(connection, one)
+    }
+    this.frozenForMs = monotonicMs() - delta.frozenAtMs
+    await Promise.all([acked, listening])
+    return { sessions: marks }
+  }
+
+  /** Only moves memory: a delta that is wrong changes nothing that the predecessor would miss. */
+  private apply(delta: Delta, bytes: Buffer): SessionMark[] {
+    const { daemon } = this
+    const { scrollbackBytes } = daemon.options.settings
+    daemon.nextHandle = delta.nextHandle
+    const marks: SessionMark[] = []
+    const missing = new Set(this.adopted.map(({ identity }) => identity.handle))
+    for (const { handle, offset, hash, size, historyStart, input, status } of delta.sessions) {
+      const session = daemon.sessions.get(handle)
+      if (session === undefined || !missing.delete(handle))
+        throw new InstarError('SNAPSHOT_INVALID', `the delta names session ${handle}, the plan does not`)
+      const ring = new Ring(scrollbackBytes, { offset, hash })
+      if (historyStart < offset) ring.expectHistory(historyStart)
+      session.continueAt(ring, size, cut(bytes, input))
+      if (status !== null) session.told(status)
+      marks.push({ handle, id: session.id, offset, crc32: hash.crc32 })
+    }
+    for (const handle of missing) {
+      if (!delta.gone.includes(handle))
+        throw new InstarError('SNAPSHOT_INVALID', `the delta does not say what became of session ${handle}`)
+      daemon.remove(handle)
+    }
+    for (const { identity, exit, historyStart } of delta.ended) {
+      const ring = new Ring(scrollbackBytes, { offset: exit.offset, hash: exit.hash })
+      if (historyStart < exit.offset) ring.expectHistory(historyStart)
+      daemon.add(new Session(identity, daemon, { ring, exit }))
+    }
+    for (const { number, client, received, unsent, attachments } of delta.connections) {
+      const connection = this.arrived.get(number)
+      if (connection === undefined) continue // it has left
+      connection.continueWith(client, cut(bytes, received), cut(bytes, unsent))
+      daemon.connections.add(connection)
+      daemon.nextConnection = Math.max(daemon.nextConnection, number + 1)
+      for (const { handle, cursor } of attachments) {
+        const session = daemon.sessions.get(handle)
+        if (session !== undefined) connection.attach(session, cursor)
+      }
+    }
+    // Those that left the predecessor after they had crossed.
+    const staying = new Set(delta.connections.map(({ number }) => number))
+    for (const [number, connection] of this.arrived) if (!staying.has(number)) connection.abandon()
+    return marks
+  }
+
+  /** What the predecessor still had of the output of before. Ends when it is gone, and its clients are told then. */
+  async receiveHistory(signal: AbortSignal): Promise<{ bytes: number }> {
+    const { daemon } = this
+    let received = 0
+    let ended = false
+    try {
+      while (!ended) {
+        const { json, bytes } = await this.stream!.next(signal)
+        const message = readState(History, json, 'the history')
+        if (message.type === 'end') ended = true
+        else {
+          received += bytes.length
+          daemon.sessions.get(message.handle)?.ring.prepend(bytes)
+        }
+      }
+      await this.stream!.next(signal).catch(() => {}) // its end is the end of the predecessor
+    } finally {
+      for (const session of daemon.sessions.values()) session.ring.historyFailed()
+      for (const connection of daemon.connections) connection.pump()
+      this.stream!.close()
+      if (process.connected) process.disconnect()
+      this.answerUpgrades()
+    }
+    return { bytes: received }
+  }
+
+  private answerUpgrades(): void {
+    const { predecessor, sessions, connections } = this.delta!
+    for (const { number, pending } of connections)
+      for (const { request, method } of pending)
+        if (method === 'upgrade')
+          this.arrived.get(number)?.answer(request, {
+            outcome: 'handed-over',
+            predecessor,
+            successor: process.pid,
+            sessions: sessions.length,
+            freezeMs: Math.round(this.frozenForMs * 1000) / 1000,
+            reason: null,
+          })
+  }
+
+  // ---- a keeper, after a crash
+
+  /** Every session goes on at its watermark; what the dead daemon may have read is a gap. */
+  async recover(): Promise<{ sessions: SessionMark[]; gaps: SessionGap[] }> {
+    const { daemon } = this
+    const { scrollbackBytes } = daemon.options.settings
+    const gaps: SessionGap[] = []
+    const marks: SessionMark[] = []
+    for (const { identity } of this.adopted) {
+      const { handle, id } = identity
+      const { settled, reserved } = daemon.options.watermarks?.get(handle) ?? { settled: 0, reserved: 0 }
+      const session = daemon.sessions.get(handle)!
+      const ring = new Ring(scrollbackBytes, { offset: reserved, hash: { from: reserved, crc32: 0 } })
+      session.goOnAfterLoss(ring, { from: 0, known: settled, to: reserved })
+      daemon.reserve(session)
+      gaps.push({ handle, id, from: 0, known: settled, to: reserved })
+      marks.push({ handle, id, offset: reserved, crc32: 0 })
+    }
+    this.serve()
+    return { sessions: marks, gaps }
+  }
+
+  // ---- serving
+
+  private serve(): Promise<void> {
+    const { daemon } = this
+    const { keeper, directory, generation, server } = daemon.options
+    for (const session of daemon.sessions.values()) {
+      if (keeper === null && session.exit === null) session.watchWithoutParent()
+      session.thaw()
+    }
+    keeper?.channel.resume()
+    keeper?.channel.hello()
+    keeper?.channel.run(this.place.restart)
+    writeFileSync(join(directory, generationFile), `${generation}\n`, { mode: 0o600 })
+    return this.place.listen(server)
+  }
+
+  /** Tells whoever waits for this process why it will not serve. */
+  async refuse(failure: { readonly code?: string; readonly message: string }): Promise<void> {
+    if (this.stream?.isOpen) await this.stream.send(nakOf(failure))
+  }
+}
+
+const generationFile = 'generation'
+
+function generationBefore(directory: string): number {
+  try {
+    return z.coerce
+      .number()
+      .int()
+      .min(0)
+      .parse(readFileSync(join(directory, generationFile), 'latin1').trim())
+  } catch {
+    return 0 // the first daemon here
+  }
+}
+
+/** What the keeper kept: one line a session, `DESCRIPTOR HANDLE PID META`. What cannot be used is said and left alone. */
+function readTable(log: (message: string) => void): Inherited[] {
+  const lines = readFileSync(descriptors.state, 'utf8').split('\n')
+  return lines.slice(0, lines.indexOf('')).flatMap((line) => {
+    const [, descriptor, , , meta = ''] = /^(\d+) (\d+) (\d+) (.*)$/.exec(line) ?? []
+    try {
+      const identity = readState(Identity, JSON.parse(meta), "the keeper's table")
+      if (!isMaster(Number(descriptor))) throw new InstarError('SNAPSHOT_INVALID', `${descriptor} is no terminal`)
+      return [{ identity, descriptor: Number(descriptor) }]
+    } catch (error) {
+      log(`a session that the keeper kept cannot be adopted: ${String(error)}`)
+      return []
+    }
+  })
+}
+
+/** @throws {InstarError} `SNAPSHOT_INVALID` with the `handles` that it is about. */
+function refuseUnfit(inherited: readonly Inherited[]): void {
+  const faults = new Map<number, string>()
+  const seen = new Set<string>()
+  for (const { identity, descriptor } of inherited) {
+    const { handle, id, pid } = identity
+    for (const name of [`handle ${handle}`, `id ${id}`, `descriptor ${descriptor}`]) {
+      if (seen.has(name)) faults.set(handle, `${name} is named twice`)
+      seen.add(name)
+    }
+    if (!isMaster(descriptor)) faults.set(handle, `descriptor ${descriptor} of ${id} is no terminal`)
+    if (!isAlive(pid)) faults.set(handle, `process ${pid} of ${id} does not live`)
+  }
+  if (faults.size === 0) return
+  const handles = [...faults.keys()]
+  throw new InstarError('SNAPSHOT_INVALID', [...faults.values()].join('; '), { details: { handles } })
+}
+
+function nakOf(error: unknown) {
+  const { code = 'INTERNAL', message = String(error), details } = error as Partial<InstarError>
+  const handles = (details as { handles?: number[] } | undefined)?.handles ?? []
+  return { type: 'nak' as const, code, message, handles }
+}
