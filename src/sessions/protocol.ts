@@ -108,7 +108,7 @@ export interface Frame {
   readonly payload: Buffer
 }
 
-const nothing = Buffer.alloc(0)
+const noBytes: Buffer = Buffer.alloc(0)
 
 /**
  * Cuts a stream into frames. Holds at most one frame that is not whole yet, and grows only with what has really come, so
@@ -116,10 +116,10 @@ const nothing = Buffer.alloc(0)
  */
 export class FrameReader {
   /** Of a frame that is not whole; the first `heldBytes` of it have come. */
-  private held = nothing
+  private held = noBytes
   private heldBytes = 0
   /** What was pushed; before `at` it has been cut. */
-  private input = nothing
+  private input = noBytes
   private at = 0
   private failure: InstarError | null = null
 
@@ -146,7 +146,7 @@ export class FrameReader {
         yield { type: frame[lengthBytes]!, payload: frame.subarray(headBytes) }
     } finally {
       // Something is left where the caller did not take all frames, or none could be read.
-      this.input = this.failure === null ? Buffer.from(this.input.subarray(this.at)) : nothing
+      this.input = this.failure === null ? Buffer.from(this.input.subarray(this.at)) : noBytes
       this.at = 0
     }
   }
@@ -164,7 +164,7 @@ export class FrameReader {
     const total = this.totalAt(this.held, 0)
     if (!this.hold(total)) return null
     const frame = this.held.subarray(0, total)
-    this.held = nothing
+    this.held = noBytes
     this.heldBytes = 0
     return frame
   }
@@ -173,7 +173,7 @@ export class FrameReader {
   private totalAt(bytes: Buffer, at: number): number {
     const length = bytes.readUInt32BE(at)
     if (length >= 1 && length <= this.bytesMax) return lengthBytes + length
-    this.held = nothing
+    this.held = noBytes
     this.heldBytes = 0
     this.failure = new InstarError(
       'PROTOCOL_INVALID',
