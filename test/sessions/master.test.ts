@@ -1,3 +1,4 @@
+import { closeSync, openSync } from 'node:fs'
 import { setTimeout as sleep, setImmediate as turn } from 'node:timers/promises'
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest'
 import { Master } from '../../src/sessions/master.ts'
@@ -128,6 +129,18 @@ test('what a program printed while reading was stopped arrives when it is starte
   expect(reader.check.offset).toBe(11_000)
 })
 
+test('who stops at the last bytes hears of the end only after starting again', async () => {
+  const reader = new Reader(programs.stream({ bytes: 11_000 }))
+  await reader.forked.exited
+  reader.onData = () => reader.master.stop()
+  reader.master.start()
+  await eventually(() => reader.check.offset === 11_000)
+  await sleep(20)
+  expect(reader.ends).toBe(0)
+  reader.master.start()
+  await reader.end()
+})
+
 test('of a program that is known to have ended, all it printed is told on the spot', async () => {
   const reader = new Reader(programs.stream({ bytes: 11_000 }))
   await reader.forked.exited
@@ -253,12 +266,15 @@ test('after close nothing is told or written, and its program is hung up', async
   reader.master.write(Buffer.alloc(100_000))
   reader.master.close()
   const { offset } = reader.check
+  const others: number[] = []
+  while (!others.includes(reader.master.fd)) others.push(openSync('/dev/zero', 'r+')) // the number is another's by now
   reader.master.close()
   reader.master.start()
   reader.master.stop()
   reader.master.finish()
-  reader.master.write(Buffer.from('x'))
+  reader.master.write(Buffer.alloc(100_000))
   expect(reader.master.unsentBytes).toBe(0)
+  for (const other of others) closeSync(other) // none of which was closed
   const { code, signal } = await reader.forked.exited
   expect(signal ?? code).toSatisfy((how: unknown) => how === 'SIGHUP' || how === 129)
   expect([reader.check.offset, reader.ends]).toEqual([offset, 0])

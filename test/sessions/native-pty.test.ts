@@ -1,5 +1,6 @@
 import {
   closeSync,
+  constants,
   mkdirSync,
   mkdtempSync,
   openSync,
@@ -9,7 +10,7 @@ import {
   symlinkSync,
   writeFileSync,
 } from 'node:fs'
-import { constants, tmpdir } from 'node:os'
+import { constants as osConstants, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
@@ -64,7 +65,7 @@ test.each([
 
 test('every signal has its usual name', () => {
   for (const name of ['SIGHUP', 'SIGINT', 'SIGABRT', 'SIGKILL', 'SIGTERM', 'SIGIO'] as const)
-    expect(signalName(constants.signals[name])).toBe(name)
+    expect(signalName(osConstants.signals[name])).toBe(name)
   expect(signalName(34)).toBe('SIG34')
 })
 
@@ -99,6 +100,15 @@ test('the program in the foreground is known by its name', async () => {
   await eventually(() => loadNativePty().foreground(master, ptsName) === 'sleep', 'sleep in the foreground')
 })
 
+test('a login shell is known by its name without the dash', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'instar-pty-'))
+  symlinkSync('/bin/sleep', join(folder, '-sleep'))
+  const { master, ptsName } = terminals.open(['-sleep', '60'], { PATH: folder })
+  masters.push(master)
+  await eventually(() => loadNativePty().foreground(master, ptsName) === 'sleep', 'sleep in the foreground')
+  rmSync(folder, { recursive: true })
+})
+
 describe.runIf(onLinux)('masters', () => {
   test('are not blocking, and a program in a terminal has none of them', async () => {
     const first = open('sleep 60')
@@ -121,8 +131,8 @@ describe.runIf(onLinux)('masters', () => {
   test('are told from every other descriptor', () => {
     const { master, ptsName } = open('sleep 60')
     const slave = openSync(ptsName, constants.O_RDONLY | constants.O_NOCTTY)
-    const file = openSync(fileURLToPath(import.meta.url))
-    const other = openSync('/dev/null')
+    const file = openSync(fileURLToPath(import.meta.url), 'r')
+    const other = openSync('/dev/null', 'r')
     expect([master, slave, file, other, 900_000].map(isMaster)).toEqual([true, false, false, false, false])
     for (const fd of [slave, file, other]) closeSync(fd)
   })

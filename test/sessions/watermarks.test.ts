@@ -72,6 +72,16 @@ test('any row of changes is found as it was left, and the file grows with the se
   )
 })
 
+test('the place of a session that has ended is used again', () => {
+  const marks = Watermarks.open(path)
+  for (let handle = 1; handle <= 1000; handle += 1) {
+    marks.set(handle, { settled: 0, reserved: handle })
+    marks.remove(handle - 1)
+  }
+  expect(statSync(path).size).toBeLessThanOrEqual(3 * 32)
+  marks.close()
+})
+
 test('a file that is none of these is begun anew', () => {
   for (const content of ['', 'watermarks 1', 'watermarks 2\n'.padEnd(64, '\0'), 'x'.repeat(500)]) {
     writeFileSync(path, content)

@@ -7,7 +7,7 @@ const size = { columns: 80, rows: 24 }
 export class Terminals implements AsyncDisposable {
   private readonly opened: Forked[] = []
 
-  /** The first word is an absolute path. Whoever opens it closes the master. */
+  /** Whoever opens it closes the master. */
   open([file, ...args]: readonly string[], env: Readonly<Record<string, string>> = {}): Forked {
     const all = { PATH: process.env.PATH ?? '/usr/bin:/bin', ...env }
     const forked = loadNativePty().fork(file!, args, { env: all, cwd: '', size })
