@@ -7,6 +7,7 @@ import type { Config, RuntimeConfig } from '../config.ts'
 import { exists } from '../disk.ts'
 import { errorRecord, InstarError } from '../errors.ts'
 import { type HomeCondition, inspectHome } from '../home.ts'
+import type { DaemonStatus } from '../managed-daemon.ts'
 import { type Cli, type Command, configFile, configOf, exit, homeOf } from './cli.ts'
 import { reachRunning } from './reach.ts'
 import { bytesText, printable } from './text.ts'
@@ -36,6 +37,7 @@ export const doctor: Command<[]> = async (cli) => {
     ...(await examineJournal(condition)),
     ...configFindings,
     ...(await examineRuntimes(cli, config, condition)),
+    ...(await examineSessions(cli, config, condition)),
   ]
   const isBad = findings.some(({ verdict }) => verdict === 'bad')
   await cli.output.document({ sound: !isBad, findings }, () => findings.map(findingText).join(''))
@@ -232,4 +234,53 @@ async function examineRegistry(
     signal.throwIfAborted()
     return [bad(about, error)]
   }
+}
+
+async function examineSessions(cli: Cli, config: Config | undefined, condition: HomeCondition): Promise<Finding[]> {
+  const found = [await examineTerminals(), await examineKeeper()]
+  if (config === undefined || condition.state !== 'ours') return found
+  const [{ daemonStatus }, { packageVersion: version }] = await Promise.all([
+    import('../managed-daemon.ts'),
+    import('../package-info.ts'),
+  ])
+  const names = config.sessions.daemons
+  const world = { home: condition.path, version }
+  const statuses = await Promise.all(names.map((name) => daemonStatus(world, name, cli.signal)))
+  return [...found, ...statuses.flatMap(examineDaemon)]
+}
+
+async function examineTerminals(): Promise<Finding> {
+  const { loadNativePty } = await import('../sessions/native-pty.ts')
+  try {
+    loadNativePty()
+    return good('sessions', 'node-pty loads')
+  } catch (error) {
+    const { message, hint } = errorRecord(error)
+    // Whoever has no sessions does not need it.
+    return { about: 'sessions', verdict: 'warning', message, ...(hint && { remedy: hint }) }
+  }
+}
+
+async function examineKeeper(): Promise<Finding> {
+  const { findKeeper } = await import('../sessions/keeper.ts')
+  const { path, reason } = findKeeper()
+  if (reason === null) return good('keeper', path)
+  const message = `there is none, so sessions survive every update of their daemon, but not its crash. ${reason}`
+  return { about: 'keeper', verdict: 'warning', message }
+}
+
+function examineDaemon({ name, state, running, wanted, failure }: DaemonStatus): Finding[] {
+  const about = `daemon ${name}`
+  if (state === 'unclear') return [{ about, verdict: 'bad', message: failure!.message, remedy: failure?.hint ?? '' }]
+  if (running === null) return []
+  const { version, pid, standing, keeper } = running
+  if (standing === 'older') {
+    const message = `${version} runs, pid ${pid}; this is ${wanted}`
+    return [{ about, verdict: 'warning', message, remedy: `instar daemon update ${name}` }]
+  }
+  if (keeper === null) {
+    const message = `${version} runs, pid ${pid}, without a keeper: its sessions end with it`
+    return [{ about, verdict: 'warning', message, remedy: `instar daemon restart ${name}, once there is a keeper` }]
+  }
+  return [good(about, `${version} runs, pid ${pid}, keeper ${keeper.pid}`)]
 }

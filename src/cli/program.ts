@@ -28,6 +28,7 @@ export function buildProgram(run: Run): Commander {
     .showSuggestionAfterError()
   addOverview(program, run)
   addRuntime(area(program, 'runtime', 'the runtimes of the configuration'), run)
+  addDaemon(area(program, 'daemon', 'the processes that hold the sessions'), run)
   addSession(area(program, 'session', 'terminals that survive the replacement of their daemon'), run)
   addJournal(area(program, 'journal', 'what happened, and what is in progress'), run)
   addMachine(area(program, 'machine', 'the statecharts'), run)
@@ -123,6 +124,49 @@ function addRuntime(runtime: Commander, run: Run): void {
     .command('prune <name>')
     .description('remove releases that nothing needs any more')
     .action((name, _, command) => prune(globalsOf(command), name))
+}
+
+function addDaemon(daemon: Commander, run: Run): void {
+  const nameArgument = () =>
+    daemon.createArgument('[name]', 'the daemon; the first of the configuration where absent').argParser(daemonName)
+  const yesOption = () => new Option('-y, --yes', 'do not ask')
+
+  const status = run(async () => (await import('./daemon.ts')).status)
+  daemon
+    .command('status')
+    .addArgument(nameArgument())
+    .description('what runs, and how it stands to this version; exit 3 where none runs')
+    .action((name, _, command) => status(globalsOf(command), name))
+
+  const start = run(async () => (await import('./daemon.ts')).start)
+  daemon
+    .command('start')
+    .addArgument(nameArgument())
+    .description('see that one runs')
+    .action((name, _, command) => start(globalsOf(command), name))
+
+  const update = run(async () => (await import('./daemon.ts')).update)
+  daemon
+    .command('update')
+    .addArgument(nameArgument())
+    .description('replace it by this version while its sessions go on; exit 5 where the old one stays')
+    .action((name, _, command) => update(globalsOf(command), name))
+
+  const restart = run(async () => (await import('./daemon.ts')).restart)
+  daemon
+    .command('restart')
+    .addArgument(nameArgument())
+    .description('end its sessions and start it anew')
+    .addOption(yesOption())
+    .action((name, options, command) => restart(globalsOf(command), name, options))
+
+  const stop = run(async () => (await import('./daemon.ts')).stop)
+  daemon
+    .command('stop')
+    .addArgument(nameArgument())
+    .description('end its sessions and the daemon')
+    .addOption(yesOption())
+    .action((name, options, command) => stop(globalsOf(command), name, options))
 }
 
 function addSession(session: Commander, run: Run): void {

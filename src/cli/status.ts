@@ -1,4 +1,9 @@
+import { join } from 'node:path'
+import { exists } from '../disk.ts'
+import type { HomeCondition } from '../home.ts'
+import type { DaemonStatus } from '../managed-daemon.ts'
 import { type Cli, type Command, configFile, configOf, exit, homeOf } from './cli.ts'
+import { daemonTable } from './daemon.ts'
 import { runTable } from './journal.ts'
 import { reachRunning } from './reach.ts'
 import { runtimeTable } from './runtime.ts'
@@ -14,8 +19,8 @@ export const status: Command<[]> = async (cli) => {
   if (client === undefined) return stopped(cli, home)
   await using controller = client
   const { pid, version } = controller.controller
-  const { runtimes, runs, notices, failure } = await controller.perform('status', {}, cli)
-  const document = { home, controller: { pid, version, failure }, runtimes, runs, notices }
+  const { runtimes, daemons, runs, notices, failure } = await controller.perform('status', {}, cli)
+  const document = { home, controller: { pid, version, failure }, runtimes, daemons, runs, notices }
   await cli.output.document(document, () =>
     [
       listing([
@@ -24,6 +29,7 @@ export const status: Command<[]> = async (cli) => {
         ['failure', failure?.message],
       ]),
       section(runtimeTable(runtimes)),
+      section(daemonTable(daemons)),
       section(runTable(runs)),
       section(
         table(
@@ -57,7 +63,9 @@ async function stopped(cli: Cli, home: string): Promise<number> {
       }
     }),
   )
-  const document = { home, controller: null, condition: condition.state, config: await configFile(cli), runtimes }
+  const daemons = await daemonsHere(cli, condition)
+  const file = await configFile(cli)
+  const document = { home, controller: null, condition: condition.state, config: file, runtimes, daemons }
   await cli.output.document(document, () =>
     [
       listing([
@@ -66,10 +74,22 @@ async function stopped(cli: Cli, home: string): Promise<number> {
         ['configuration', document.config ?? 'none'],
       ]),
       section(runtimeTable(runtimes)),
+      section(daemonTable(daemons)),
     ].join(''),
   )
   cli.output.note('No controller runs. Start one with: instar up')
   return exit.notRunning
+}
+
+/** Daemons need no controller to be asked. Where none was ever started, nothing is loaded to ask. */
+async function daemonsHere(cli: Cli, { state, path: home }: HomeCondition): Promise<DaemonStatus[]> {
+  if (state !== 'ours' || !(await exists(join(home, 'sessions')))) return []
+  const [{ daemonStatus }, { packageVersion: version }] = await Promise.all([
+    import('../managed-daemon.ts'),
+    import('../package-info.ts'),
+  ])
+  const { daemons } = (await configOf(cli)).sessions
+  return Promise.all(daemons.map((name) => daemonStatus({ home, version }, name, cli.signal)))
 }
 
 const section = (text: string) => (text === '' ? '' : `\n${text}`)

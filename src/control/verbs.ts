@@ -1,8 +1,9 @@
 import { z } from 'zod'
-import { runtimeName, version } from '../config.ts'
+import { daemonName, runtimeName, version } from '../config.ts'
 import type { Controller } from '../controller.ts'
 import { InstarError } from '../errors.ts'
 import type { JournalRecord } from '../journal/cursor.ts'
+import type { DaemonStatus, ManagedDaemon } from '../managed-daemon.ts'
 import type { ManagedRuntime, RuntimeStatus } from '../managed-runtime.ts'
 import { didYouMean } from '../nearest.ts'
 
@@ -27,6 +28,10 @@ export type Served = Pick<
   runtime(
     name: string,
   ): Pick<ManagedRuntime, 'status' | 'check' | 'launch' | 'stop' | 'rollback' | 'ban' | 'unban' | 'prune'>
+  readonly daemons: {
+    readonly names: readonly string[]
+    get(name?: string): Pick<ManagedDaemon, 'name' | 'status' | 'start' | 'update' | 'restart' | 'stop'>
+  }
 }
 
 interface Verb<Params extends z.ZodType, Result> {
@@ -40,6 +45,7 @@ const verb = <Params extends z.ZodType, Result>(definition: Verb<Params, Result>
 
 const none = z.strictObject({})
 const named = z.strictObject({ name: runtimeName })
+const oneDaemon = z.strictObject({ name: daemonName.optional() })
 const sequence = z.int().min(0)
 
 const recordsPerAnswerMax = 1000
@@ -49,12 +55,17 @@ async function listRuntimes(controller: Served): Promise<{ runtimes: RuntimeStat
   return { runtimes: await Promise.all(controller.runtimes().map((name) => controller.runtime(name).status())) }
 }
 
+async function listDaemons({ daemons }: Served, signal: AbortSignal): Promise<{ daemons: DaemonStatus[] }> {
+  return { daemons: await Promise.all(daemons.names.map((name) => daemons.get(name).status({ signal }))) }
+}
+
 export const verbs = {
   status: verb({
     params: none,
-    async perform(controller) {
+    async perform(controller, _, { signal }) {
       const { runs, failure } = controller.state()
-      return { ...(await listRuntimes(controller)), runs, failure, notices: controller.notices().slice(-noticesShown) }
+      const [{ runtimes }, { daemons }] = await Promise.all([listRuntimes(controller), listDaemons(controller, signal)])
+      return { runtimes, daemons, runs, failure, notices: controller.notices().slice(-noticesShown) }
     },
   }),
   'runtime.list': verb({
@@ -114,6 +125,43 @@ export const verbs = {
       runtime: name,
       ...(await controller.runtime(name).prune({ signal })),
     }),
+  }),
+  'daemon.list': verb({
+    params: none,
+    perform: (controller, _, { signal }) => listDaemons(controller, signal),
+  }),
+  /** Without a name, the first of the configuration; so in all that follow. */
+  'daemon.status': verb({
+    params: oneDaemon,
+    perform: ({ daemons }, { name }, { signal }) => daemons.get(name).status({ signal }),
+  }),
+  'daemon.start': verb({
+    params: oneDaemon,
+    async perform({ daemons }, { name }, { signal }) {
+      const daemon = daemons.get(name)
+      return { daemon: daemon.name, ...(await daemon.start({ signal })) }
+    },
+  }),
+  'daemon.update': verb({
+    params: oneDaemon,
+    perform: ({ daemons }, { name }, { signal }) => daemons.get(name).update({ signal }),
+  }),
+  /** Ends every session of it; whoever asks has made sure that this is wanted. */
+  'daemon.restart': verb({
+    params: oneDaemon,
+    async perform({ daemons }, { name }, { signal }) {
+      const daemon = daemons.get(name)
+      const { ended, daemon: started } = await daemon.restart({ signal })
+      return { daemon: daemon.name, ended, ...started }
+    },
+  }),
+  /** Ends every session of it; whoever asks has made sure that this is wanted. */
+  'daemon.stop': verb({
+    params: oneDaemon,
+    async perform({ daemons }, { name }, { signal }) {
+      const daemon = daemons.get(name)
+      return { daemon: daemon.name, ...(await daemon.stop({ signal })) }
+    },
   }),
   /** At most `limit` records from `from` on; 0 is the first one that is still there. */
   'journal.read': verb({

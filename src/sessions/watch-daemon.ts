@@ -1,4 +1,5 @@
 import { connect, type Socket } from 'node:net'
+import { z } from 'zod'
 import { InstarError } from '../errors.ts'
 import { abortable, pause } from '../runtime/pause.ts'
 import { findDaemon } from './daemon-place.ts'
@@ -68,6 +69,6 @@ function watch(socket: Socket, pid: number, silent: Promise<never>): Promise<Wat
 
 /** Events of a later protocol are none of ours. */
 function isHandover(payload: Buffer): boolean {
-  const event = DaemonEvent.safeParse(JSON.parse(payload.toString('utf8')))
+  const event = DaemonEvent.safeParse(readJson(z.unknown(), payload, 'an event'))
   return event.success && event.data.type === 'handed-over'
 }

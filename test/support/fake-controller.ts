@@ -52,6 +52,13 @@ export class FakeController implements Served {
     return ['tool']
   }
 
+  readonly daemons: Served['daemons'] = {
+    names: [],
+    get: () => {
+      throw new InstarError('DAEMON_UNKNOWN', 'there is none here')
+    },
+  }
+
   runtime(name: string): Runtime {
     if (name !== 'tool') throw new InstarError('RUNTIME_UNKNOWN', `no runtime "${name}"`, { details: { name } })
     return {
