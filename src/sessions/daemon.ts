@@ -4,7 +4,7 @@ import { InstarError } from '../errors.ts'
 import { packageVersion } from '../package-info.ts'
 import { Connection, type ConnectionHost, type Pending } from './connection.ts'
 import { ExitRecords } from './exit-records.ts'
-import type { KeeperChannel } from './keeper-channel.ts'
+import { type KeeperChannel, metaBytesMax } from './keeper-channel.ts'
 import { loadNativePty, type NativePty } from './native-pty.ts'
 import { openSession, type Shim } from './open-session.ts'
 import {
@@ -345,7 +345,7 @@ export class Daemon implements SessionHost, ConnectionHost {
       this.add(session)
       this.reserve(session)
       if (exited !== null) void exited.then((status) => session.told(status))
-      void keeper?.channel.keep(handle, pid, JSON.stringify(identity), session.pipe)
+      this.keep(session)
       session.thaw()
       return session.info
     } finally {
@@ -353,6 +353,13 @@ export class Daemon implements SessionHost, ConnectionHost {
       this.opening -= 1
       if (this.opening === 0) for (const done of this.openingsDone.splice(0)) done()
     }
+  }
+
+  private keep(session: Session): void {
+    const { keeper, log } = this.options
+    void keeper?.channel.keep(session.handle, session.pid, metaOf(session.plan), session.pipe).then((isKept) => {
+      if (!isKept && session.exit === null) log(`${session.id} would not outlive a crash of this daemon`)
+    })
   }
 
   private isTaken(id: string): boolean {
@@ -382,7 +389,7 @@ export class Daemon implements SessionHost, ConnectionHost {
   private resizeSession(params: ParamsOf<'resize'>): ResultOf<'resize'> {
     const session = this.living(params)
     session.resize(params.size)
-    this.options.keeper?.channel.note(session.handle, JSON.stringify(session.plan))
+    this.options.keeper?.channel.note(session.handle, metaOf(session.plan))
     for (const { connection } of session.attachments)
       connection.tell(frameTypes.event, { type: 'resized', session: session.id, size: params.size })
     return {}
@@ -475,6 +482,13 @@ export class Daemon implements SessionHost, ConnectionHost {
 
 /** What a successor has to do, once and for all. */
 const changing = new Set<string>(['open', 'stop'] satisfies Method[])
+
+/** What the keeper holds of a session; a command that is too long for it is told in part. */
+function metaOf(identity: Identity): string {
+  const whole = JSON.stringify(identity)
+  if (Buffer.byteLength(whole) <= metaBytesMax) return whole
+  return JSON.stringify({ ...identity, command: identity.command.slice(0, 1).map((word) => word.slice(0, 256)) })
+}
 
 const unknownSession = (id: string) => new InstarError('SESSION_UNKNOWN', `there is no session ${id}`)
 

@@ -16,6 +16,8 @@ export const descriptors = { keeper: 3, listener: 4, state: 5, channel: 6, lock:
 
 /** What this process holds that is not a session or a connection. */
 export interface Inheritance {
+  /** The arguments of every daemon in this place. */
+  readonly options: readonly string[]
   readonly keeper: number | null
   readonly lock: number | null
   /** The listening socket's. */
@@ -60,9 +62,8 @@ export class Handoff {
   async spawnSuccessor(command: readonly string[], signal: AbortSignal): Promise<DaemonProcess> {
     const [program = '', ...args] = command
     this.planned = this.living()
-    const { name, directory } = this.daemon.options
-    const { keeper, lock, listener } = this.inheritance
-    const child = spawn(program, [...args, 'successor', '--directory', directory, '--name', name], {
+    const { options, keeper, lock, listener } = this.inheritance
+    const child = spawn(program, [...args, 'successor', ...options], {
       detached: true,
       cwd: '/',
       stdio: [

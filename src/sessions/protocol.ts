@@ -184,6 +184,7 @@ export class FrameReader {
 
   /** Takes input until `target` bytes are held; false where there is not so much. */
   private hold(target: number): boolean {
+    if (this.heldBytes >= target) return true
     const taken = Math.min(target - this.heldBytes, this.input.length - this.at)
     const needed = this.heldBytes + taken
     if (this.held.length < needed) {
@@ -412,6 +413,7 @@ export const ErrorBody = z.object({
   hint: z.string().optional(),
   details: z.record(z.string(), z.unknown()).optional(),
 })
+export type ErrorBody = z.infer<typeof ErrorBody>
 
 export const DaemonEvent = z.discriminatedUnion('type', [
   /** Another process serves this connection now. */

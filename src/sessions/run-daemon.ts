@@ -1,4 +1,15 @@
-import { chmodSync, constants, fstatSync, mkdirSync, openSync, readdirSync, renameSync, rmSync } from 'node:fs'
+import {
+  chmodSync,
+  constants,
+  existsSync,
+  fstatSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readlinkSync,
+  renameSync,
+  rmSync,
+} from 'node:fs'
 import type { Server } from 'node:net'
 import { userInfo } from 'node:os'
 import { join } from 'node:path'
@@ -13,8 +24,9 @@ import { takeoverEffects } from '../flows/daemon-takeover.ts'
 import { openJournal } from '../journal/journal.ts'
 import { Interpreter } from '../run/interpreter.ts'
 import type { RunState } from '../run/run.ts'
+import { bindDirectory, socketName } from './daemon-place.ts'
 import { descriptors, Handoff } from './handoff.ts'
-import { findKeeper } from './keeper.ts'
+import { builtKeeper } from './keeper.ts'
 import type { HandoffResult } from './protocol.ts'
 import { Takeover } from './takeover.ts'
 
@@ -36,6 +48,8 @@ const Arguments = z.strictObject({
     .regex(/^\d{1,10}$/, 'must be a number of bytes in plain digits')
     .transform(Number),
   shell: z.string().min(1),
+  /** Of the keeper that holds this daemon's terminals. */
+  keeper: z.string().startsWith('/', 'must be an absolute path').optional(),
 })
 type Arguments = z.infer<typeof Arguments>
 
@@ -46,12 +60,12 @@ export function readArguments(args: readonly string[]): Arguments {
     const { values, positionals } = parseArgs({
       args: [...args],
       allowPositionals: true,
-      options: { directory: text, name: text, 'buffer-bytes': text, shell: text },
+      options: { directory: text, name: text, 'buffer-bytes': text, shell: text, keeper: text },
     })
     if (positionals.length !== 1) throw new Error(`one mode is needed: ${modes.join(', ')}`)
     const { 'buffer-bytes': scrollbackBytes = String(1024 * 1024), shell = userInfo().shell ?? '/bin/sh' } = values
-    const { directory, name } = values
-    const read = Arguments.safeParse({ mode: positionals[0], directory, name, scrollbackBytes, shell })
+    const { directory, name, keeper } = values
+    const read = Arguments.safeParse({ mode: positionals[0], directory, name, scrollbackBytes, shell, keeper })
     if (read.success) return read.data
     const { path, message } = read.error.issues[0]!
     throw new Error(`${path.join('.') === 'scrollbackBytes' ? '--buffer-bytes' : path.join('.')}: ${message}`)
@@ -70,22 +84,22 @@ const journalsKept = 8
  * @throws {InstarError} `USAGE`, `DAEMON_RUNNING`, and what keeps it from taking over.
  */
 export async function runDaemon(args: readonly string[]): Promise<void> {
-  const { mode, directory, name, scrollbackBytes, shell } = readArguments(args)
+  const { mode, directory, name, scrollbackBytes, shell, keeper: given } = readArguments(args)
   const log = (message: string) =>
     process.stderr.write(`${new Date().toISOString()} ${process.pid} ${message.replaceAll('\n', '\n  ')}\n`)
   process.on('SIGHUP', () => {}) // whoever started it may close its own terminal
   for (const folder of ['', 'pids', 'exits', 'journals'])
     mkdirSync(join(directory, folder), { recursive: true, mode: 0o700 })
   const lock = mode === 'start' ? takeLock(directory) : mode === 'successor' ? descriptors.lock : null
+  const keeper = mode === 'start' || !hasKeeper() ? null : keeperProgram(given)
   const program = [process.execPath, ...process.execArgv, ...process.argv.slice(1, process.argv.length - args.length)]
-  const options = ['--directory', directory, '--name', name]
+  const options = ['--directory', directory, '--name', name, ...(keeper === null ? [] : ['--keeper', keeper])]
   const settings = { scrollbackBytes, shell }
 
   let interpreter: Interpreter | undefined
   let server: Server | undefined
   let current: Handoff | null = null
   let takenOver: Promise<RunState> | undefined
-  const keeper = mode === 'start' || !hasKeeper() ? null : findKeeper().program
 
   const end = async (code: number) => {
     await interpreter?.close().catch((error) => log(String(error)))
@@ -95,7 +109,7 @@ export async function runDaemon(args: readonly string[]): Promise<void> {
     name,
     directory,
     settings,
-    keeper: keeper ?? null,
+    keeper,
     log,
     restart: [...program, 'kept', ...options, '--buffer-bytes', String(scrollbackBytes), '--shell', shell],
     stopped: () => void end(0),
@@ -115,6 +129,7 @@ export async function runDaemon(args: readonly string[]): Promise<void> {
   const world = {
     begin: () => {
       current = new Handoff(takeover.daemon, {
+        options,
         keeper: keeper === null ? null : descriptors.keeper,
         lock,
         listener: () => (server as unknown as { _handle: { fd: number } })._handle.fd,
@@ -172,6 +187,11 @@ function resultOf({ outcome, successor, freezeMs, sessions, failure }: HandoffOu
   }
 }
 
+/** This version's own, else the one that runs: a host may have brought it from elsewhere. */
+function keeperProgram(given: string | undefined): string {
+  return existsSync(builtKeeper) ? builtKeeper : (given ?? readlinkSync(`/proc/${process.ppid}/exe`))
+}
+
 /** Descriptor 3 is a socket where there is a keeper, and /dev/null where there is none. */
 function hasKeeper(): boolean {
   return fstatSync(descriptors.keeper).isSocket()
@@ -187,11 +207,12 @@ function takeLock(directory: string): number {
 
 /** Under another name first, so that the socket is never found half made and a dead daemon's is replaced in one step. */
 async function bind(server: Server, directory: string): Promise<void> {
-  const draft = join(directory, 'daemon.new')
+  const short = await bindDirectory(directory)
+  const draft = join(short, `${socketName}.new`)
   rmSync(draft, { force: true })
   await new Promise<void>((resolve, reject) => server.once('error', reject).listen(draft, resolve))
   chmodSync(draft, 0o600)
-  renameSync(draft, join(directory, 'daemon.sock'))
+  renameSync(draft, join(directory, socketName))
 }
 
 function forgetOldJournals(journals: string): void {

@@ -100,7 +100,6 @@ export class Takeover {
             exit: (pid, status) => this.daemon.processEnded(pid, status),
             lost: () => log('the keeper is gone: sessions end with this process now'),
           })
-    channel?.pause() // until this process serves, the channel is the predecessor's
     this.daemonMade = new Daemon({
       name,
       directory,
@@ -270,7 +269,6 @@ export class Takeover {
       if (keeper === null && session.exit === null) session.watchWithoutParent()
       session.thaw()
     }
-    keeper?.channel.resume()
     keeper?.channel.hello()
     keeper?.channel.run(this.place.restart)
     writeFileSync(join(directory, generationFile), `${generation}\n`, { mode: 0o600 })
