@@ -23,14 +23,17 @@ const packages = fileURLToPath(new URL('../../node_modules', import.meta.url))
 const onLinux = process.platform === 'linux'
 
 let terminals: Terminals
+let folder: string
 const masters: number[] = []
 
 beforeEach(() => {
   terminals = new Terminals()
+  folder = mkdtempSync(join(tmpdir(), 'instar-pty-'))
 })
 afterEach(async () => {
   for (const master of masters.splice(0)) closeSync(master)
   await terminals[Symbol.asyncDispose]()
+  rmSync(folder, { recursive: true })
 })
 
 function open(script: string, env?: Record<string, string>): ReturnType<Terminals['open']> {
@@ -70,7 +73,6 @@ test('every signal has its usual name', () => {
 })
 
 test('a program has the environment, the directory and the size that were given, and nothing of ours', async () => {
-  const folder = mkdtempSync(join(tmpdir(), 'instar-pty-'))
   const { master, ptsName } = loadNativePty().fork(
     '/bin/sh',
     ['-c', 'pwd -P; stty size; tty; echo "<$ONE|$HOME>"; echo done'],
@@ -84,7 +86,6 @@ test('a program has the environment, the directory and the size that were given,
   const text = await output(master, 'done')
   expect(text.split('\r\n').slice(1)).toEqual(['45 123', ptsName, '<1 and "more"|>', 'done', ''])
   expect(text).toContain(folder)
-  rmSync(folder, { recursive: true })
 })
 
 test('a program sees the new size after a resize', async () => {
@@ -101,12 +102,10 @@ test('the program in the foreground is known by its name', async () => {
 })
 
 test('a login shell is known by its name without the dash', async () => {
-  const folder = mkdtempSync(join(tmpdir(), 'instar-pty-'))
   symlinkSync('/bin/sleep', join(folder, '-sleep'))
   const { master, ptsName } = terminals.open(['-sleep', '60'], { PATH: folder })
   masters.push(master)
   await eventually(() => loadNativePty().foreground(master, ptsName) === 'sleep', 'sleep in the foreground')
-  rmSync(folder, { recursive: true })
 })
 
 describe.runIf(onLinux)('masters', () => {
@@ -143,13 +142,6 @@ describe('node-pty', () => {
     vi.resetModules()
     return (await import('../../src/sessions/native-pty.ts')).loadNativePty
   }
-  let folder: string
-  beforeEach(() => {
-    folder = mkdtempSync(join(tmpdir(), 'instar-pty-'))
-  })
-  afterEach(() => {
-    rmSync(folder, { recursive: true })
-  })
 
   test('that is not there is named, with what to do', async () => {
     const load = await fresh()
@@ -173,12 +165,12 @@ describe('node-pty', () => {
   })
 
   test('is found from a directory, from a file, and from a link to a file elsewhere', async () => {
-    symlinkSync(packages, join(folder, 'node_modules'))
-    writeFileSync(join(folder, 'host.js'), '')
-    const elsewhere = mkdtempSync(join(tmpdir(), 'instar-pty-'))
-    symlinkSync(join(folder, 'host.js'), join(elsewhere, 'link'))
-    for (const from of [folder, join(folder, 'host.js'), join(elsewhere, 'link')])
+    const host = join(folder, 'host')
+    mkdirSync(host)
+    symlinkSync(packages, join(host, 'node_modules'))
+    writeFileSync(join(host, 'host.js'), '')
+    symlinkSync(join(host, 'host.js'), join(folder, 'link'))
+    for (const from of [host, join(host, 'host.js'), join(folder, 'link')])
       expect((await fresh())({ from })).toBeDefined()
-    rmSync(elsewhere, { recursive: true })
   })
 })
