@@ -427,7 +427,8 @@ export class Daemon implements SessionHost, ConnectionHost {
     }
   }
 
-  private async stop(): Promise<ResultOf<'stop'>> {
+  /** Ends every session in good order, and then this process. */
+  async stop(): Promise<ResultOf<'stop'>> {
     this.stopping = true
     const living = [...this.sessions.values()].filter(({ exit }) => exit === null)
     this.options.keeper?.channel.bye()

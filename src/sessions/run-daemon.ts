@@ -87,6 +87,7 @@ export async function runDaemon(args: readonly string[]): Promise<void> {
   const { mode, directory, name, scrollbackBytes, shell, keeper: given } = readArguments(args)
   const log = (message: string) =>
     process.stderr.write(`${new Date().toISOString()} ${process.pid} ${message.replaceAll('\n', '\n  ')}\n`)
+  for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, () => void takeover.daemon.stop())
   process.on('SIGHUP', () => {}) // whoever started it may close its own terminal
   for (const folder of ['', 'pids', 'exits', 'journals'])
     mkdirSync(join(directory, folder), { recursive: true, mode: 0o700 })
