@@ -1,5 +1,6 @@
 import type { Socket } from 'node:net'
 import { errorRecord, InstarError } from '../errors.ts'
+import { pipeOf } from './pipe-handle.ts'
 import {
   ErrorBody,
   type Frame,
@@ -30,19 +31,6 @@ export interface Pending {
 const queueBytesMax = 64 * 1024
 const inputBytesMax = 1024 * 1024
 const nothing = Buffer.alloc(0)
-
-/** The parts of a libuv pipe that Node has no public name for. */
-export interface PipeHandle {
-  reading?: boolean
-  readonly fd: number
-  readonly bytesWritten: number
-  readonly writeQueueSize: number
-  readStart(): number
-  readStop(): number
-  close(): void
-}
-
-export const pipeOf = (socket: Socket) => (socket as unknown as { _handle: PipeHandle | null })._handle
 
 /**
  * One client. What it is given of a session's output comes out of the ring, as fast as it takes it: it holds up nobody

@@ -8,6 +8,12 @@ export interface PipeHandle {
   readonly fd: number
   /** How many bytes have been read through it. */
   readonly bytesRead: number
+  /** How many bytes were given to it, with those that libuv still queues. */
+  readonly bytesWritten: number
+  /** How many of them the kernel has not taken. */
+  readonly writeQueueSize: number
+  /** What a `net.Socket` around the handle believes. */
+  reading?: boolean
   /** Called after each read; with {@link useUserBuffer} the bytes are there. */
   onread: () => void
   /** 0, else a negative error number. The descriptor is made non-blocking, and is the handle's to close. */
@@ -18,6 +24,9 @@ export interface PipeHandle {
   useUserBuffer(buffer: Uint8Array): void
   close(done?: () => void): void
 }
+
+/** The handle that a socket uses; null when it has closed it. */
+export const pipeOf = (socket: Socket) => (socket as unknown as { readonly _handle: PipeHandle | null })._handle
 
 interface PipeConstructor {
   new (type: number): PipeHandle
