@@ -1,7 +1,7 @@
 import { constants } from 'node:os'
 import { resolve } from 'node:path'
 import { InstarError } from '../errors.ts'
-import type { Session } from '../sessions/client.ts'
+import type { DaemonClient, Session } from '../sessions/client.ts'
 import type { ParamsOf, SessionExit, SessionInfo, Size } from '../sessions/protocol.ts'
 import { type Cli, type Command, exit } from './cli.ts'
 import { reachDaemon } from './reach-daemon.ts'
@@ -24,13 +24,14 @@ export const open: Command<[command: readonly string[], options: OpenOptions]> =
   const { daemon: name, id, cwd = '.', size = sizeHere(), attach: isWanted = false, detachKey } = options
   if (isWanted) requireTerminal()
   await using daemon = await reachDaemon(cli, { daemon: name, start: true })
-  const session = await daemon.open({
+  const params = {
     cwd: resolve(cwd),
     ...(id !== undefined && { id }),
     ...(size !== undefined && { size }),
     ...(command.length > 0 && { command: [...command] }),
-  })
-  if (isWanted) return attachTo(cli, session, detachKey)
+  }
+  const session = await daemon.open(params, cli)
+  if (isWanted) return attachTo(cli, daemon, session, detachKey)
   await cli.output.document({ session: session.info }, () => `${session.id}\n`)
   return exit.done
 }
@@ -42,7 +43,7 @@ function sizeHere(): Size | undefined {
 
 export const list: Command<[where: Where]> = async (cli, where) => {
   await using daemon = await reachDaemon(cli, where)
-  const sessions = await daemon.list()
+  const sessions = await daemon.list(cli)
   await cli.output.document({ sessions }, () => sessionTable(sessions) || 'No session is open.\n')
   return exit.done
 }
@@ -72,7 +73,7 @@ export const attach: Command<[id: string, options: Where & { readonly detachKey:
 ) => {
   requireTerminal()
   await using daemon = await reachDaemon(cli, { daemon: name })
-  return attachTo(cli, await daemon.session(id), detachKey)
+  return attachTo(cli, daemon, await daemon.session(id, cli), detachKey)
 }
 
 /** Said before anything is opened for it. */
@@ -81,13 +82,13 @@ function requireTerminal(): void {
     throw new InstarError('TERMINAL_REQUIRED', 'input and output are not both a terminal')
 }
 
-async function attachTo({ output, signal }: Cli, session: Session, key: string): Promise<number> {
+async function attachTo({ output, signal }: Cli, client: DaemonClient, session: Session, key: string): Promise<number> {
   const [{ attachTerminal }, { parseDetachKey }] = await Promise.all([
     import('../sessions/terminal.ts'),
     import('../sessions/detach-key.ts'),
   ])
   const { id } = session
-  const attached = await attachTerminal(session, { detachKey: parseDetachKey(key), signal })
+  const attached = await attachTerminal(session, { client, detachKey: parseDetachKey(key), signal })
   if (attached.outcome === 'detached') {
     await output.document({ id, outcome: 'detached' }, () => `[detached from ${id}]\n`)
     return exit.done
@@ -119,11 +120,11 @@ export const send: Command<[id: string, text: string, options: Where & { readonl
   const input = text === '-' ? await stdin() : Buffer.from(text)
   const bytes = enter ? Buffer.concat([input, Buffer.from('\r')]) : input
   await using daemon = await reachDaemon(cli, { daemon: name })
-  const session = await daemon.session(id)
+  const session = await daemon.session(id, cli)
   if (session.info.exit !== null) throw new InstarError('SESSION_ENDED', `${id} ${endText(session.info.exit)}`)
-  await session.write(bytes)
+  await session.write(bytes, cli)
   // A daemon takes one thing after the other: when it has answered this, the input is in its hands.
-  await daemon.info()
+  await daemon.info(cli)
   await cli.output.document({ id, bytes: bytes.length }, () => '')
   return exit.done
 }
@@ -140,7 +141,7 @@ export const read: Command<[id: string, options: Where & { readonly from?: numbe
   { daemon: name, from: wanted },
 ) => {
   await using daemon = await reachDaemon(cli, { daemon: name })
-  const session = await daemon.session(id)
+  const session = await daemon.session(id, cli)
   const { historyOf } = await import('../sessions/history.ts')
   const { from, to, gaps, pieces } = await historyOf(session, wanted ?? session.info.start)
   const bytes = Buffer.concat(pieces)
@@ -156,7 +157,7 @@ export const read: Command<[id: string, options: Where & { readonly from?: numbe
 
 export const screen: Command<[id: string, where: Where]> = async (cli, id, where) => {
   await using daemon = await reachDaemon(cli, where)
-  const session = await daemon.session(id)
+  const session = await daemon.session(id, cli)
   const { screenOf } = await import('../sessions/screen.ts')
   const { isComplete, ...shown } = await screenOf(session)
   if (!isComplete)
@@ -167,7 +168,7 @@ export const screen: Command<[id: string, where: Where]> = async (cli, id, where
 
 export const resize: Command<[id: string, size: Size, where: Where]> = async (cli, id, size, where) => {
   await using daemon = await reachDaemon(cli, where)
-  await (await daemon.session(id)).resize(size)
+  await (await daemon.session(id, cli)).resize(size, cli)
   await cli.output.document({ id, size }, () => `${id}: ${sizeText(size)}\n`)
   return exit.done
 }
@@ -178,20 +179,21 @@ export const kill: Command<[id: string, options: Where & { readonly signal?: Par
   { daemon: name, signal },
 ) => {
   await using daemon = await reachDaemon(cli, { daemon: name })
-  const session = await daemon.session(id)
+  const session = await daemon.session(id, cli)
   if (signal !== undefined) {
-    await session.signal(signal)
+    await session.signal(signal, cli)
     await cli.output.document({ id, signal }, () => `${id}: was sent ${signal}\n`)
     return exit.done
   }
-  const ended = await session.close()
+  const ended = await session.close(cli)
   await cli.output.document({ id, exit: ended }, () => `${id} ${endText(ended)}\n`)
   return exit.done
 }
 
 export const wait: Command<[id: string, where: Where]> = async (cli, id, where) => {
   await using daemon = await reachDaemon(cli, where)
-  const ended = await (await daemon.session(id)).exit
+  // Not by way of the session: of those that ended long ago the daemon knows no more than how.
+  const ended = await daemon.request('wait', { session: id }, cli)
   const code = exitCodeOf(id, ended)
   await cli.output.document({ id, exit: ended }, () => `${id} ${endText(ended)}\n`)
   return code

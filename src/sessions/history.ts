@@ -26,7 +26,7 @@ export async function takeHistory(
   const gaps: Gap[] = []
   let begin = from
   let at = from
-  let rest = nothing
+  let rest: Uint8Array = nothing
   while (at < until) {
     const { done, value } = await parts.next()
     if (done) break

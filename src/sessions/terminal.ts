@@ -1,6 +1,6 @@
 import type { ReadStream, WriteStream } from 'node:tty'
 import { InstarError } from '../errors.ts'
-import type { Session } from './client.ts'
+import type { ClientEvent, DaemonClient, Session } from './client.ts'
 import type { DetachKey } from './detach-key.ts'
 import { takeHistory } from './history.ts'
 import { OwnTerminal } from './own-terminal.ts'
@@ -8,6 +8,8 @@ import type { Gap, SessionExit, Size } from './protocol.ts'
 import { renderScreen } from './screen.ts'
 
 export interface AttachOptions {
+  /** The session's own. */
+  readonly client: DaemonClient
   readonly input?: ReadStream
   readonly output?: WriteStream
   /** Null: only the end of the session, or `signal`, ends it. */
@@ -25,6 +27,9 @@ export type Attached =
 /** Beyond this much that the daemon has not taken, keys wait in the terminal; the one that detaches then waits too. */
 const unsentBytesMax = 16 * 1024 * 1024
 
+/** A daemon that was killed is back before that, and nobody is told. */
+const noticedAfterMs = 1000
+
 /**
  * Lends the terminal of this process to a session until its program ends or a person detaches. First draws what the
  * session shows. Goes on through upgrades and crashes of the daemon as the client does; output that is lost is said in a
@@ -33,7 +38,7 @@ const unsentBytesMax = 16 * 1024 * 1024
  * @throws {InstarError} `TERMINAL_REQUIRED` where input or output is none, and what the client fails with.
  */
 export async function attachTerminal(session: Session, options: AttachOptions): Promise<Attached> {
-  const { input = process.stdin, output = process.stdout, detachKey, signal } = options
+  const { client, input = process.stdin, output = process.stdout, detachKey, signal } = options
   if (!input.isTTY || !output.isTTY)
     throw new InstarError('TERMINAL_REQUIRED', 'input and output are not both a terminal')
   if (signal?.aborted) return { outcome: 'detached' }
@@ -42,9 +47,10 @@ export async function attachTerminal(session: Session, options: AttachOptions): 
   const until = signal === undefined ? left.signal : AbortSignal.any([signal, left.signal])
   try {
     return await Promise.race([
-      typing({ session, input, detachKey, signal: until }),
+      typing({ session, terminal, input, detachKey, signal: until }),
       showing({ session, terminal, output, signal: until }),
       obeying({ session, terminal, signal: until }),
+      telling({ client, terminal, signal: until }),
     ])
   } catch (error) {
     if (signal?.aborted) return { outcome: 'detached' }
@@ -59,27 +65,28 @@ export async function attachTerminal(session: Session, options: AttachOptions): 
 
 interface Typing {
   readonly session: Session
+  readonly terminal: OwnTerminal
   readonly input: ReadStream
   readonly detachKey: DetachKey | null
   readonly signal: AbortSignal
 }
 
 /** Sends what is typed, unchanged, until the key that detaches; also where the terminal itself goes away. */
-function typing({ session, input, detachKey, signal }: Typing): Promise<Attached> {
+function typing({ session, terminal, input, detachKey, signal }: Typing): Promise<Attached> {
   return new Promise((resolve, reject) => {
     let unsentBytes = 0
     const leave = () => resolve({ outcome: 'detached' })
     const send = async (bytes: Buffer) => {
       unsentBytes += bytes.length
       if (unsentBytes > unsentBytesMax) input.pause()
-      await session.write(bytes)
+      await session.write(bytes).catch((error) => undelivered(error, terminal))
       unsentBytes -= bytes.length
       if (unsentBytes <= unsentBytesMax && !signal.aborted) input.resume()
     }
     const take = (typed: Buffer) => {
       const at = detachKey?.find(typed) ?? -1
       const forProgram = at === -1 ? typed : typed.subarray(0, at)
-      if (forProgram.length > 0) send(forProgram).catch(ignoreEnded).catch(reject)
+      if (forProgram.length > 0) send(forProgram).catch(reject)
       if (at !== -1) leave()
     }
     input.on('data', take).once('end', leave).once('close', leave).once('error', leave)
@@ -92,6 +99,13 @@ function typing({ session, input, detachKey, signal }: Typing): Promise<Attached
       { once: true },
     )
   })
+}
+
+/** What becomes of the attachment is for its output to say; a key that may be lost is said here. */
+async function undelivered(error: unknown, terminal: OwnTerminal): Promise<void> {
+  const code = error instanceof InstarError ? error.code : undefined
+  if (code === 'DAEMON_GONE') await terminal.say('the connection broke; what was typed last may be lost')
+  else if (code !== 'SESSION_ENDED' && code !== 'SESSION_UNKNOWN') throw error
 }
 
 // ---- output of the program
@@ -174,12 +188,6 @@ class Sizing {
 /** The session may be over, or the connection; output or input says which, and nothing is wrong with the terminal. */
 function ignoreFailed(): void {}
 
-function ignoreEnded(error: unknown): void {
-  // Keys that were typed as it ended are for nobody.
-  const isOver = error instanceof InstarError && (error.code === 'SESSION_ENDED' || error.code === 'SESSION_UNKNOWN')
-  if (!isOver) throw error
-}
-
 // ---- signals to this process
 
 interface Obeying {
@@ -201,5 +209,37 @@ function obeying({ session, terminal, signal }: Obeying): Promise<never> {
   }
   process.on('SIGQUIT', quit).on('SIGCONT', goOn)
   signal.addEventListener('abort', () => process.off('SIGQUIT', quit).off('SIGCONT', goOn), { once: true })
+  return new Promise(() => {})
+}
+
+// ---- the connection
+
+interface Telling {
+  readonly client: DaemonClient
+  readonly terminal: OwnTerminal
+  readonly signal: AbortSignal
+}
+
+/** Says that there is no connection where it takes long enough to be noticed, and that there is one again. */
+function telling({ client, terminal, signal }: Telling): Promise<never> {
+  let isSaid = false
+  let noticed: NodeJS.Timeout | undefined
+  const say = () => {
+    isSaid = true
+    void terminal.say('the connection is lost; trying again')
+  }
+  const unsubscribe = client.onEvent((event: ClientEvent) => {
+    if (event.type === 'disconnected') noticed ??= setTimeout(say, noticedAfterMs).unref()
+    if (event.type !== 'reconnected') return
+    clearTimeout(noticed)
+    noticed = undefined
+    if (isSaid) void terminal.say('connected again')
+    isSaid = false
+  })
+  const end = () => {
+    clearTimeout(noticed)
+    unsubscribe()
+  }
+  signal.addEventListener('abort', end, { once: true })
   return new Promise(() => {})
 }
