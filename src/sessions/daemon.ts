@@ -27,7 +27,7 @@ import {
 import { Ring } from './ring.ts'
 import { Session, type SessionHost, type Status } from './session.ts'
 import type { Identity, Settings } from './snapshot.ts'
-import type { Watermarks } from './watermarks.ts'
+import type { Watermark, Watermarks } from './watermarks.ts'
 
 export interface DaemonOptions {
   readonly name: string
@@ -80,6 +80,8 @@ export class Daemon implements SessionHost, ConnectionHost {
   /** Ids of sessions that are being opened. */
   private readonly reservedIds = new Set<string>()
   private frozen = false
+  /** A watermark could not be written, which has been said. */
+  private isMarkless = false
   private opening = 0
   private openingsDone: (() => void)[] = []
   private readonly startedAt = Date.now()
@@ -139,17 +141,25 @@ export class Daemon implements SessionHost, ConnectionHost {
   reserve({ handle, ring }: Session): void {
     const { watermarks } = this.options
     const { reserved = 0 } = watermarks?.get(handle) ?? {}
-    if (ring.end + readBytesMax > reserved)
-      watermarks?.set(handle, { settled: ring.end, reserved: ring.end + reservedBytes })
+    if (ring.end + readBytesMax > reserved) this.mark(handle, { settled: ring.end, reserved: ring.end + reservedBytes })
   }
 
   private settle(): void {
     const { watermarks } = this.options
     for (const { handle, ring, exit } of this.moved) {
       const mark = watermarks?.get(handle)
-      if (mark !== undefined && exit === null) watermarks?.set(handle, { settled: ring.end, reserved: mark.reserved })
+      if (mark !== undefined && exit === null) this.mark(handle, { settled: ring.end, reserved: mark.reserved })
     }
     this.moved.clear()
+  }
+
+  private mark(handle: number, mark: Watermark): void {
+    try {
+      this.options.watermarks?.set(handle, mark)
+    } catch (error) {
+      if (!this.isMarkless) this.options.log(`after a crash what was lost could not be told: ${String(error)}`)
+      this.isMarkless = true
+    }
   }
 
   inputDrained(session: Session): void {

@@ -23,12 +23,14 @@ import { handoffEffects } from '../flows/daemon-handoff.ts'
 import { takeoverEffects } from '../flows/daemon-takeover.ts'
 import { openJournal } from '../journal/journal.ts'
 import { Interpreter } from '../run/interpreter.ts'
+import type { RecordLog } from '../run/log.ts'
 import type { RunState } from '../run/run.ts'
 import { bindDirectory, socketName } from './daemon-place.ts'
 import { descriptors, Handoff } from './handoff.ts'
 import { builtKeeper } from './keeper.ts'
 import type { HandoffResult } from './protocol.ts'
 import { Takeover } from './takeover.ts'
+import { UnwrittenLog } from './unwritten-log.ts'
 
 /**
  * How a daemon process is begun. It travels by argument, never by the environment, which programs inherit.
@@ -140,22 +142,33 @@ export async function runDaemon(args: readonly string[]): Promise<void> {
     current: () => current,
   }
   const journals = join(directory, 'journals')
+  const flows = [
+    { machine: daemonTakeover, effects: takeoverEffects(takeover) },
+    { machine: daemonHandoff, effects: handoffEffects(world) },
+  ]
+  const openRuns = async (written: RecordLog) => {
+    const opened = await Interpreter.open({ log: written, flows, onDead: (error) => void goOnUnwritten(error) })
+    opened.subscribe((change) => {
+      if (change.type !== 'record' || change.record.ends === undefined) return
+      if ((change.state.output as HandoffOutput | undefined)?.outcome === 'handed-over') setImmediate(() => void end(0))
+    })
+    return opened
+  }
+  // Terminals live longer than a disk is full: what is not journaled any more is said in the log.
+  const goOnUnwritten = async (error: unknown) => {
+    log(`this daemon goes on without a journal: ${String(error)}`)
+    if (current?.isDone) await end(0)
+    await current?.rollBack()
+    interpreter = await openRuns(new UnwrittenLog())
+  }
   const journal = await openJournal({
     directory: join(journals, `${String(Date.now()).padStart(14, '0')}-${process.pid}`),
     holder: { daemon: name },
+  }).catch((error) => {
+    log(`this daemon begins without a journal: ${String(error)}`)
+    return new UnwrittenLog()
   })
-  interpreter = await Interpreter.open({
-    log: journal,
-    flows: [
-      { machine: daemonTakeover, effects: takeoverEffects(takeover) },
-      { machine: daemonHandoff, effects: handoffEffects(world) },
-    ],
-    onDead: (error) => log(`the journal failed; this daemon serves on, and cannot be handed over: ${String(error)}`),
-  })
-  interpreter.subscribe((change) => {
-    if (change.type !== 'record' || change.record.ends === undefined) return
-    if ((change.state.output as HandoffOutput | undefined)?.outcome === 'handed-over') setImmediate(() => void end(0))
-  })
+  interpreter = await openRuns(journal)
   const how = mode === 'successor' ? 'handoff' : mode === 'kept' ? 'crash' : 'start'
   const predecessor = mode === 'successor' ? process.ppid : null
   const { run } = await interpreter.start('daemon-takeover', {

@@ -276,7 +276,7 @@ export class Takeover {
     const { keeper, directory, generation, server } = this.daemon.options
     keeper?.channel.hello()
     keeper?.channel.run(this.place.restart)
-    writeFileSync(join(directory, generationFile), `${generation}\n`, { mode: 0o600 })
+    writeGeneration(directory, generation, this.place.log)
     return this.place.listen(server)
   }
 
@@ -324,6 +324,14 @@ const nothing = () => {}
 const idleHost = { printed: nothing, ended: nothing, inputDrained: nothing, resize: nothing }
 
 const generationFile = 'generation'
+
+function writeGeneration(directory: string, generation: number, log: (message: string) => void): void {
+  try {
+    writeFileSync(join(directory, generationFile), `${generation}\n`, { mode: 0o600 })
+  } catch (error) {
+    log(`the generation could not be written down: ${String(error)}`) // the next daemon counts wrong, and serves
+  }
+}
 
 function generationBefore(directory: string): number {
   try {
