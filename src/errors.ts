@@ -235,6 +235,10 @@ export const codes = {
   DAEMON_DENIED: { retry: false, exit: 4, hint: 'Only the user that runs the daemon may speak to it.' },
   DAEMON_UNKNOWN: { retry: false, exit: 2, hint: 'Name a daemon that `sessions.daemons` of the configuration lists.' },
   DAEMON_STOPPING: { retry: false, exit: 3, hint: 'The daemon is being stopped. Start it again when it has ended.' },
+  DAEMON_FAILED: {
+    retry: false,
+    hint: 'The daemon is newer than this client and has a code for it: `code` in the details.',
+  },
   DAEMON_BUSY: { retry: true, hint: 'The daemon serves as many clients and requests as it may. Try again shortly.' },
   PROTOCOL_INVALID: { retry: false, hint: 'What came over the socket is not the protocol of session daemons.' },
   PROTOCOL_UNSUPPORTED: {
