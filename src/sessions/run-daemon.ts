@@ -115,7 +115,10 @@ export async function runDaemon(args: readonly string[]): Promise<void> {
     keeper,
     log,
     restart: [...program, 'kept', ...options, '--buffer-bytes', String(scrollbackBytes), '--shell', shell],
-    stopped: () => void end(0),
+    stopped: () => {
+      if (keeper === null) rmSync(join(directory, socketName), { force: true }) // the keeper removes its own
+      void end(0)
+    },
     listen: async (made) => {
       server = made
       if (mode === 'start') await bind(made, directory)
