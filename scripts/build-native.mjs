@@ -2,7 +2,7 @@
 // dependencies: a user of the package runs it too, `node scripts/build-native.mjs`. Never fails an installation.
 import { spawnSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
-import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readFileSync, realpathSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 
@@ -58,7 +58,7 @@ function defaultCompilers() {
   return process.env.CC ? [process.env.CC] : ['cc', 'gcc', 'clang']
 }
 
-if (process.argv[1] === fileURLToPath(import.meta.url)) {
+if (process.argv[1] && realpathSync(process.argv[1]) === fileURLToPath(import.meta.url)) {
   try {
     console.error(buildNative().message)
   } catch (error) {
