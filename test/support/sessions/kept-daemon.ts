@@ -47,7 +47,7 @@ export interface Requests {
 }
 export type SuccessorKind = 'serves' | 'greets-late' | 'dies-after-hello' | 'dies-silently'
 
-const [, self = '', directory = '', keeper = '', kind = 'kept'] = process.argv
+const [, self = '', directory = '', keeper = '', kind = 'kept', predecessorPid] = process.argv
 appendFileSync(`${directory}/starts`, `${kind} ${process.pid}\n`)
 
 const pty = loadNativePty({ from: self })
@@ -151,16 +151,16 @@ const requests: { [Method in keyof Requests]: (takes: Requests[Method]['takes'])
   raw: ({ text }) => (channel as unknown as { socket: { send(text: string): Promise<boolean> } }).socket.send(text),
   quit: ({ code }) => void setImmediate(() => process.exit(code)),
   async handOver({ predecessor, successor }) {
-    server.close()
     await channel.flushed()
     channel.pause()
     const lines = [...rows.values()].map(({ handle, pid, meta }, index) => `${8 + index} ${handle} ${pid} ${meta}\n`)
     appendFileSync(`${directory}/plan`, lines.join(''))
     const descriptors = [...rows.values()].map(({ descriptor }) => descriptor)
-    const child = spawn(process.execPath, [self, directory, keeper, successor], {
+    const child = spawn(process.execPath, [self, directory, keeper, successor, String(process.pid)], {
       detached: true,
       stdio: ['ignore', 1, 2, channel.descriptor, 4, 'ignore', 'ignore', 7, ...descriptors],
     })
+    server.close()
     if (predecessor === 'ends-last') child.once('exit', () => process.exit(0))
     else setTimeout(() => process.exit(0), 20)
     return { pid: child.pid }
@@ -169,8 +169,7 @@ const requests: { [Method in keyof Requests]: (takes: Requests[Method]['takes'])
 
 if (kind === 'greets-late') {
   // Its predecessor has ended, and for a while nobody says hello.
-  const parent = process.ppid
-  while (process.ppid === parent) await sleep(5)
+  while (process.ppid === Number(predecessorPid)) await sleep(5)
   await sleep(300)
 }
 if (kind === 'dies-silently') process.exit(0)
