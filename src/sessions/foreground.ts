@@ -5,14 +5,18 @@ import { readFileSync } from 'node:fs'
  * without help), that of `pid` itself.
  */
 export function foregroundGroup(pid: number): number {
+  const group = Number(statOf(pid)?.[5])
+  return group > 0 ? group : pid
+}
+
+/** proc(5): state, ppid, pgrp, session, tty_nr, tpgid, and so on; null where the system does not tell. */
+function statOf(pid: number): string[] | null {
   try {
-    // proc(5): the name may hold blanks and brackets; after it come state, ppid, pgrp, session, tty_nr, tpgid.
     const stat = readFileSync(`/proc/${pid}/stat`, 'latin1')
-    const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
-    const group = Number(fields[5])
-    return group > 0 ? group : pid
+    // The name before them may hold blanks and brackets.
+    return stat.slice(stat.lastIndexOf(')') + 2).split(' ')
   } catch {
-    return pid
+    return null // not Linux, or it is gone
   }
 }
 
@@ -25,11 +29,12 @@ export function signalGroup(group: number, signal: NodeJS.Signals): void {
   }
 }
 
+/** False also for one that has ended and whose parent has not looked yet: some never do. */
 export function isAlive(pid: number): boolean {
   try {
     process.kill(pid, 0)
-    return true
   } catch (error) {
-    return (error as NodeJS.ErrnoException).code === 'EPERM'
+    if ((error as NodeJS.ErrnoException).code !== 'EPERM') return false
   }
+  return !['Z', 'X'].includes(statOf(pid)?.[0] ?? '')
 }
