@@ -85,7 +85,7 @@ describe('7: the predecessor is killed in the middle of a handoff', () => {
     const started = performance.now()
     expect((await client.upgrade()).outcome).toBe('handed-over')
     const handoffMs = performance.now() - started
-    const moments = 12
+    const moments = 8
     for (let moment = 0; moment < moments; moment += 1) {
       const predecessor = (await client.info()).pid
       const asked = client.upgrade().catch((error) => error)

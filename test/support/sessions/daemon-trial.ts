@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process'
 import { existsSync } from 'node:fs'
-import { mkdtemp, open, readdir, readFile, realpath, rm } from 'node:fs/promises'
+import { mkdir, mkdtemp, open, readdir, readFile, realpath, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { connectDaemon, type DaemonClient } from '../../../src/sessions/client.ts'
@@ -23,7 +23,7 @@ export interface TrialOptions {
 }
 
 /** What a daemon may leave in its directory when it was asked to stop. */
-const lasting = /^(lock|daemon\.log|offsets|exits(\/[^/]+\.json)?|pids|journals(\/.*)?)$/
+const lasting = /^(lock|daemon\.log|offsets|generation|exits(\/[^/]+\.json)?|pids|journals(\/.*)?)$/
 
 /**
  * A daemon in a directory of its own. Disposing it stops the daemon, and is an error where a process, a socket or a file
@@ -80,6 +80,7 @@ export class DaemonTrial implements AsyncDisposable {
           ...this.daemonArguments,
         ]
       : [...this.daemonCommand, 'start', ...this.daemonArguments]
+    await mkdir(this.directory, { recursive: true, mode: 0o700 })
     const log = await open(join(this.temporary, 'start.log'), 'a', 0o600)
     const child = spawn(command[0]!, command.slice(1), {
       detached: true,

@@ -75,7 +75,7 @@ const child = spawn(process.execPath, [main, ...args], {
   env: { ...process.env, NODE_CHANNEL_FD: String(descriptors.channel) },
   stdio: ['ignore', 1, 2, 3, 4, 'pipe', descriptors.channel, 7, ...inherited],
 })
-const successor = new StateStream(child.stdio[5] as Socket)
+const successor = new StateStream(child.stdio.at(5) as Socket)
 child.on('exit', (code) => process.exit(code ?? 1))
 
 async function pass(from: StateStream, to: StateStream, change: (message: Message) => void): Promise<void> {
