@@ -62,6 +62,11 @@ export class ManagedSessions {
     if (start) await this.daemon.start()
     const path = await findDaemon(this.daemon.directory)
     if (path === undefined) throw new InstarError('DAEMON_NOT_RUNNING', `no daemon ${this.daemon.name} runs`)
-    return connectDaemon({ path })
+    const client = await connectDaemon({ path })
+    client.onEvent(({ type }) => {
+      // It tried for as long as it may. What is asked next begins anew.
+      if (type === 'gone') this.connected = null
+    })
+    return client
   }
 }

@@ -6,24 +6,33 @@ import { findDaemon } from './daemon-place.ts'
 const lookAgainMs = 50
 
 /**
+ * A connection to the daemon of a directory, for as long as that one process serves; undefined where none is there.
+ *
+ * @throws {InstarError} `DAEMON_DENIED`, `DAEMON_SILENT`, `DAEMON_GONE`, `PROTOCOL_UNSUPPORTED`, `PROTOCOL_INVALID`.
+ */
+export async function connectRunning(directory: string, signal: AbortSignal): Promise<DaemonClient | undefined> {
+  const path = await findDaemon(directory)
+  if (path === undefined) return undefined
+  try {
+    return await connectDaemon({ path, reconnect: false, name: 'controller', signal })
+  } catch (error) {
+    if (error instanceof InstarError && error.code === 'DAEMON_NOT_RUNNING') return undefined
+    throw error
+  }
+}
+
+/**
  * Speaks to the daemon of a directory for as long as `ask` takes; undefined where none is there.
  *
- * @throws {InstarError} `DAEMON_DENIED`, `DAEMON_SILENT`, `DAEMON_GONE`, and what `ask` throws.
+ * @throws {InstarError} what {@link connectRunning} throws, and what `ask` throws.
  */
 export async function askDaemon<Answer>(
   directory: string,
   ask: (daemon: DaemonClient) => Promise<Answer>,
   signal: AbortSignal,
 ): Promise<Answer | undefined> {
-  const path = await findDaemon(directory)
-  if (path === undefined) return undefined
-  let daemon: DaemonClient
-  try {
-    daemon = await connectDaemon({ path, reconnect: false, signal })
-  } catch (error) {
-    if (error instanceof InstarError && error.code === 'DAEMON_NOT_RUNNING') return undefined
-    throw error
-  }
+  const daemon = await connectRunning(directory, signal)
+  if (daemon === undefined) return undefined
   try {
     return await abortable(ask(daemon), signal)
   } finally {
