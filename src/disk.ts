@@ -3,6 +3,7 @@ import { closeSync, constants, type Dirent, ftruncateSync, openSync, writeSync }
 import { type FileHandle, mkdir, open, readdir, readFile, rename, rm, stat } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { setImmediate } from 'node:timers/promises'
+import { loadFileLocks } from './file-locks.ts'
 
 /**
  * The few things the journal and the stores ask of a file system. `realDisk` is the only implementation that ships to
@@ -171,7 +172,7 @@ export const realDisk: Disk = {
   list: (path) => readdir(path),
   exists: (path) => exists(path),
   async tryLock(path) {
-    const { default: native } = await import('fs-native-extensions')
+    const native = loadFileLocks()
     const { O_CREAT, O_RDWR } = constants
     const descriptor = openSync(path, O_RDWR | O_CREAT, 0o600)
     try {

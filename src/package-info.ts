@@ -1,21 +1,27 @@
 import { readFileSync } from 'node:fs'
-import { dirname, join } from 'node:path'
+import { basename, dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 
-/** The sources lie one folder below our manifest, the built files two. */
-function find(folder: string): { root: string; version: string } {
+export { packageVersion } from './package-version.ts'
+
+/** The folder with this code. A bundle for CommonJS does not say which; then it is the main script's. */
+export const codeFolder = (import.meta.url as string | undefined)?.startsWith('file:')
+  ? dirname(fileURLToPath(import.meta.url))
+  : dirname(process.argv[1] ?? process.execPath)
+
+/** The sources lie one folder below our manifest, the built files two; a bundle lies somewhere else. */
+const packageRoot = [dirname(codeFolder), dirname(dirname(codeFolder))].find((folder) => {
   try {
-    const { name, version } = JSON.parse(readFileSync(join(folder, 'package.json'), 'utf8'))
-    if (name === 'instar') return { root: folder, version }
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error
+    return JSON.parse(readFileSync(join(folder, 'package.json'), 'utf8')).name === 'instar'
+  } catch {
+    return false // there is none, or it is not ours
   }
-  if (dirname(folder) === folder) throw new Error('the package.json of this installation is missing')
-  return find(dirname(folder))
+})
+
+/** Whether this code was taken into a host's bundle, away from the files of its package. */
+export const isBundled = packageRoot === undefined
+
+/** Where a file of this package is, such as `dist/native/keeper`; a host that is a bundle has it beside itself. */
+export function shippedFile(path: string): string {
+  return packageRoot === undefined ? join(codeFolder, basename(path)) : join(packageRoot, path)
 }
-
-const found = find(dirname(fileURLToPath(import.meta.url)))
-
-/** The folder of this package; what is shipped beside the code lies in it. */
-export const packageRoot = found.root
-export const packageVersion = found.version

@@ -1,9 +1,8 @@
 import { readFile } from 'node:fs/promises'
-import { join } from 'node:path'
 import { machines } from '../../machines/index.ts'
 import { InstarError } from '../errors.ts'
 import { didYouMean } from '../nearest.ts'
-import { packageRoot } from '../package-info.ts'
+import { shippedFile } from '../package-info.ts'
 import { type Command, exit } from './cli.ts'
 import { table } from './text.ts'
 
@@ -43,8 +42,7 @@ export const exportOne: Command<[name: string, format: 'mermaid' | 'svg' | 'json
 
 /** Drawn when the package was built, since the layout engine is too large to ship. */
 async function drawingOf(name: string): Promise<string> {
-  const file = join(packageRoot, 'diagrams', `${name}.svg`)
-  return readFile(file, 'utf8').catch((cause) => {
+  return readFile(shippedFile(`diagrams/${name}.svg`), 'utf8').catch((cause) => {
     throw new InstarError('DIAGRAM_MISSING', `there is no drawing of ${name}`, { cause })
   })
 }

@@ -1,17 +1,15 @@
 import { spawnSync } from 'node:child_process'
 import { existsSync } from 'node:fs'
-import { isAbsolute, join } from 'node:path'
-import { packageRoot } from '../package-info.ts'
+import { isAbsolute } from 'node:path'
+import { isBundled, shippedFile } from '../package-info.ts'
 
 /** The keeper's program, or why there is none: a sentence for a person. */
 export type KeeperSearch =
   | { readonly path: string; readonly reason: null }
   | { readonly path: undefined; readonly reason: string }
 
-const builder = join(packageRoot, 'scripts', 'build-native.mjs')
-
-/** Where `scripts/build-native.mjs` puts it. */
-export const builtKeeper = join(packageRoot, 'dist', 'native', 'keeper')
+/** Where `scripts/build-native.mjs` puts it, or a host beside its bundle. */
+export const builtKeeper = shippedFile('dist/native/keeper')
 
 /**
  * Finds a keeper that runs here. Without one sessions survive every upgrade of their daemon, but not its crash. Starts
@@ -34,8 +32,8 @@ export function findKeeper({
   if (!isAbsolute(path)) return missing(`The keeper's path ${path} is not absolute.`)
   if (!existsSync(path))
     return missing(
-      path === builtKeeper
-        ? `The keeper has not been built. It needs a C compiler (on Debian: apt-get install gcc libc6-dev); then run: node ${builder}`
+      path === builtKeeper && !isBundled
+        ? `The keeper has not been built. It needs a C compiler (on Debian: apt-get install gcc libc6-dev); then run: node ${shippedFile('scripts/build-native.mjs')}`
         : `There is no keeper at ${path}.`,
     )
   const { error, stdout, status } = spawnSync(path, ['--version'], { encoding: 'latin1', timeout: 5_000 })

@@ -1,8 +1,7 @@
-import { closeSync, fstatSync, readdirSync, realpathSync } from 'node:fs'
-import { createRequire } from 'node:module'
-import { basename, dirname, join, resolve } from 'node:path'
-import { fileURLToPath } from 'node:url'
+import { closeSync, fstatSync, readdirSync } from 'node:fs'
+import { basename, dirname, resolve } from 'node:path'
 import { InstarError } from '../errors.ts'
+import { nativePackagePlaces, requireFrom } from '../native-packages.ts'
 import type { Size } from './protocol.ts'
 import { signalName } from './signal-name.ts'
 
@@ -61,20 +60,13 @@ let loaded: NativePty | undefined
 /**
  * Loads the native part of node-pty, once; not its terminals, whose reading cannot be stopped at an exact byte.
  *
- * @param options.from A file or directory to look for `node-pty` from. Default: this module, then the main script, beside
- *   which it is where a bundler moved this module elsewhere.
+ * @param options.from A file or directory to look for `node-pty` from. Default: see {@link nativePackagePlaces}.
  * @throws {InstarError} `PTY_UNAVAILABLE`, `PLATFORM_UNSUPPORTED`
  */
 export function loadNativePty({ from }: { from?: string } = {}): NativePty {
   if (process.platform === 'win32') throw new InstarError('PLATFORM_UNSUPPORTED', 'sessions need a Unix terminal')
-  loaded ??= load(from === undefined ? defaultPlaces() : [from])
+  loaded ??= load(from === undefined ? nativePackagePlaces() : [from])
   return loaded
-}
-
-function defaultPlaces(): string[] {
-  // Empty in what bundlers make of a module for CommonJS.
-  const own = import.meta.url as string | undefined
-  return [...(own?.startsWith('file:') ? [fileURLToPath(own)] : []), ...(process.argv[1] ? [process.argv[1]] : [])]
 }
 
 function load(places: readonly string[]): NativePty {
@@ -92,8 +84,7 @@ function load(places: readonly string[]): NativePty {
 }
 
 function bindingFrom(place: string): NativePty {
-  // A name below it serves for files and directories alike. A link may stand outside the tree with the packages.
-  const requireThere = createRequire(join(realpathSync(place), 'from'))
+  const requireThere = requireFrom(place)
   const { version } = requireThere('node-pty/package.json') as { version: string }
   if (!version.startsWith('1.2.')) throw new Error(`version ${version} is not one of 1.2`)
   const loader = requireThere.resolve('node-pty/lib/utils.js')

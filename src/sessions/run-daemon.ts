@@ -14,11 +14,11 @@ import type { Server } from 'node:net'
 import { userInfo } from 'node:os'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
-import nativeDisk from 'fs-native-extensions'
 import { z } from 'zod'
 import { daemonHandoff, daemonTakeover, type HandoffOutput, type TakeoverOutput } from '../../machines/index.ts'
 import { lockOffset } from '../disk.ts'
 import { InstarError } from '../errors.ts'
+import { loadFileLocks } from '../file-locks.ts'
 import { handoffEffects } from '../flows/daemon-handoff.ts'
 import { takeoverEffects } from '../flows/daemon-takeover.ts'
 import { openJournal } from '../journal/journal.ts'
@@ -214,10 +214,10 @@ function hasKeeper(): boolean {
   return fstatSync(descriptors.keeper).isSocket()
 }
 
-/** @throws {InstarError} `DAEMON_RUNNING` */
+/** @throws {InstarError} `DAEMON_RUNNING`, `NATIVE_UNLOADABLE` */
 function takeLock(directory: string): number {
   const descriptor = openSync(join(directory, 'lock'), constants.O_RDWR | constants.O_CREAT, 0o600)
-  if (!nativeDisk.tryLock(descriptor, lockOffset, 1))
+  if (!loadFileLocks().tryLock(descriptor, lockOffset, 1))
     throw new InstarError('DAEMON_RUNNING', `another daemon serves in ${directory}`)
   return descriptor
 }

@@ -67,7 +67,7 @@ export const Booted = z.object({
 /** predecessor -> successor, while it serves on */
 export const Plan = z.strictObject({
   type: z.literal('plan'),
-  format: z.literal(1),
+  format: z.literal(snapshotFormats),
   generation: z.int().min(1),
   settings: Settings,
   sessions: z.array(z.strictObject({ identity: Identity, descriptor })).max(100_000),

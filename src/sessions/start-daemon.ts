@@ -1,9 +1,9 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { chmod, type FileHandle, open } from 'node:fs/promises'
 import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
 import { makeDirectories } from '../disk.ts'
 import { InstarError } from '../errors.ts'
+import { codeFolder, isBundled } from '../package-info.ts'
 import { pause } from '../runtime/pause.ts'
 import { askDaemon } from './ask-daemon.ts'
 import { bindDirectory, logName } from './daemon-place.ts'
@@ -36,9 +36,17 @@ const logTailLines = 12
 /** How a keeper ends whose directory another one holds. */
 const heldExit = 75
 
-/** The program of a daemon of this package. */
+/**
+ * The program of a daemon of this package.
+ *
+ * @throws {InstarError} `DAEMON_SPAWN_FAILED` in a bundle, of which only the host knows how it becomes a daemon.
+ */
 export function defaultCommand(): DaemonCommand {
-  return [process.execPath, fileURLToPath(new URL('daemon-main.js', import.meta.url))]
+  if (isBundled)
+    throw new InstarError('DAEMON_SPAWN_FAILED', 'a host that is a bundle has to say which command is its daemon', {
+      hint: 'Give `sessions.command`, such as [process.execPath, process.argv[1], "session-daemon"], and call `runDaemon` there.',
+    })
+  return [process.execPath, join(codeFolder, 'sessions', 'daemon-main.js')]
 }
 
 /**

@@ -1,0 +1,20 @@
+import { realpathSync } from 'node:fs'
+import { createRequire } from 'node:module'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+
+/**
+ * Where packages with compiled parts are looked for, which no bundler can take in: from this module on, then from the main
+ * script on, beside which they are where a bundler moved this module elsewhere.
+ */
+export function nativePackagePlaces(): string[] {
+  // Empty in what bundlers make of a module for CommonJS.
+  const own = import.meta.url as string | undefined
+  return [...(own?.startsWith('file:') ? [fileURLToPath(own)] : []), ...(process.argv[1] ? [process.argv[1]] : [])]
+}
+
+/** What a module at `place`, a file or a directory, would have as its `require`. */
+export function requireFrom(place: string): NodeJS.Require {
+  // A name below it serves for files and directories alike. A link may stand outside the tree with the packages.
+  return createRequire(join(realpathSync(place), 'from'))
+}
