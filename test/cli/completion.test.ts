@@ -26,6 +26,8 @@ test('bash completes areas, verbs and options', async () => {
   expect(await completed('runtime', 'ro')).toEqual(['rollback'])
   expect(await completed('journal', 'tail', '--f')).toEqual(['--follow', '--from'])
   expect(await completed('completion', '')).toEqual(['bash', 'zsh', 'fish'])
+  expect(await completed('daemon', 'st')).toEqual(['status', 'start', 'stop'])
+  expect(await completed('daemon', 'stop', '--y')).toEqual(['--yes'])
   expect(await completed('session', 're')).toEqual(['read', 'resize'])
   expect(await completed('session', 'attach', 'one', '--de')).toEqual(['--detach-key'])
 })

@@ -129,7 +129,14 @@ test('status without a controller exits with 3, and creates nothing', async () =
   expect(stderr).toContain('instar up')
   const json = await instar('status', '--json')
   expect(json.stderr).toBe('')
-  expect(JSON.parse(json.stdout)).toEqual({ schema: 1, home, controller: null, condition: 'missing', runtimes: [] })
+  expect(JSON.parse(json.stdout)).toEqual({
+    schema: 1,
+    home,
+    controller: null,
+    condition: 'missing',
+    runtimes: [],
+    daemons: [],
+  })
   expect(existsSync(home)).toBe(false)
 })
 
