@@ -1,5 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
+import { closeSync, openSync } from 'node:fs'
 import type { Socket } from 'node:net'
 import type { Committed, DaemonProcess, SessionMark } from '../../machines/index.ts'
 import { InstarError } from '../errors.ts'
@@ -69,6 +70,8 @@ export class Handoff {
     const [program = '', ...args] = command
     this.planned = this.living()
     const { options, keeper, lock, listener } = this.inheritance
+    // What is not there must not be a number that something else of the successor gets.
+    const none = openSync('/dev/null', 'r+')
     const child = spawn(program, [...args, 'successor', ...options], {
       detached: true,
       cwd: '/',
@@ -76,14 +79,15 @@ export class Handoff {
         'ignore',
         1,
         2,
-        keeper ?? 'ignore',
+        keeper ?? none,
         listener(),
         'pipe',
         'ipc',
-        lock ?? 'ignore',
+        lock ?? none,
         ...this.planned.map(({ descriptor }) => descriptor),
       ],
     })
+    closeSync(none)
     this.child = child
     this.exited = new Promise((resolve) => child.once('exit', resolve).once('error', resolve))
     child.on('error', () => {}) // of the channel, or of the start: the state stream ends, which is noticed below
