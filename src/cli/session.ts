@@ -31,7 +31,7 @@ export const open: Command<[command: readonly string[], options: OpenOptions]> =
     ...(command.length > 0 && { command: [...command] }),
   }
   const session = await daemon.open(params, cli)
-  if (isWanted) return attachTo(cli, daemon, session, detachKey)
+  if (isWanted) return await attachTo(cli, daemon, session, detachKey)
   await cli.output.document({ session: session.info }, () => `${session.id}\n`)
   return exit.done
 }
@@ -73,7 +73,7 @@ export const attach: Command<[id: string, options: Where & { readonly detachKey:
 ) => {
   requireTerminal()
   await using daemon = await reachDaemon(cli, { daemon: name })
-  return attachTo(cli, daemon, await daemon.session(id, cli), detachKey)
+  return await attachTo(cli, daemon, await daemon.session(id, cli), detachKey)
 }
 
 /** Said before anything is opened for it. */

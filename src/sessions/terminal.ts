@@ -146,11 +146,14 @@ async function showing({ session, terminal, output, signal }: Showing): Promise<
 
 async function showGap(session: Session, terminal: OwnTerminal, { from, known, to }: Gap): Promise<void> {
   if (to === from) return
-  const atLeast = known - from
-  const atMost = to - from
-  const bytes = atLeast === atMost ? `${atMost} bytes` : `between ${atLeast} and ${atMost} bytes`
-  await terminal.say(`${bytes} of output are lost`)
+  await terminal.say(lossText(known - from, to - from))
   if (terminal.isAlternate) redraw(session)
+}
+
+function lossText(atLeast: number, atMost: number): string {
+  if (atLeast === atMost) return `${atMost} bytes of output are lost`
+  if (atLeast === 0) return `up to ${atMost} bytes of output may be lost`
+  return `between ${atLeast} and ${atMost} bytes of output are lost`
 }
 
 /** Programs that fill the screen draw it anew when they believe that its size has changed. */

@@ -158,8 +158,10 @@ export class DaemonTrial implements AsyncDisposable {
       for (const client of this.clients) await client.close()
       complaints.push(...(await this.stop()))
       complaints.push(...(await this.strayFiles()).map((path) => `left the file ${path}`))
-      const sockets = await readFile('/proc/net/unix', 'utf8')
-      if (sockets.includes(this.temporary)) complaints.push('left a socket')
+      // A process that ends gives up its environment, by which it is found, a little before its sockets.
+      const hasSockets = async () => (await readFile('/proc/net/unix', 'utf8')).includes(this.temporary)
+      await eventually(async () => !(await hasSockets()), 'the end of its sockets', 2_000).catch(() => {})
+      if (await hasSockets()) complaints.push('left a socket')
       this.finalLog = await this.log()
     } finally {
       await rm(this.temporary, { recursive: true, force: true })
