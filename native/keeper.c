@@ -124,7 +124,10 @@ static bool move(int fd, int slot) {
   return true;
 }
 
-/* The same, sparing a descriptor that waits at `slot` for its own `keep`. */
+/*
+ * The same, sparing a descriptor that waits at `slot` for its own `keep`: a `drop` may free a number below that of one
+ * whose line has come by half, and the next to come gets it.
+ */
 static bool move_to_slot(int fd, int slot) {
   for (int i = 0; i < pending_count; i++) {
     if (pending[i] != slot) continue;
@@ -284,6 +287,8 @@ static bool hello(char *rest) {
   if (pid != daemon_pid) since = now();
   daemon_pid = (pid_t)pid;
   ended = false; /* where it has ended all the same, the channel's end makes us look */
+  /* It took over, or came up, while we were asked to end. */
+  if (closing && kill(daemon_pid, SIGTERM) < 0 && errno != ESRCH) dprintf(2, "keeper: kill: %s\n", strerror(errno));
   greeted = unanswered = true;
   for (struct kept *k = kept; k < kept + count; k++) k->untold = k->ended;
   return true;
@@ -436,6 +441,7 @@ static void receive(void) {
   in_length -= (size_t)(start - in);
   memmove(in, start, in_length);
   if (in_length == sizeof in) mute("a line without an end");
+  if (in_length == 0 && pending_count > 0) mute("a descriptor without a line");
   if (muted) forget_input();
 }
 
@@ -530,7 +536,7 @@ static void look_after_daemon(void) {
 /* A daemon that serves decides itself what SIGTERM means. Where none does, nobody could be asked to say `bye`. */
 static void pass_termination(void) {
   terminated = 0;
-  if (!greeted) closing = true;
+  if (!greeted || ended) closing = true;
   if (!ended && kill(daemon_pid, SIGTERM) < 0) dprintf(2, "keeper: kill: %s\n", strerror(errno));
 }
 

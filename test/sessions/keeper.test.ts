@@ -276,6 +276,15 @@ describe.runIf(process.platform === 'linux')('the keeper', () => {
     expect(await trial.log()).toContain('ended with code 0')
   })
 
+  test('SIGTERM while one daemon has ended and the next has not said hello reaches that one', async () => {
+    await using trial = await start()
+    await trial.ask('handOver', { predecessor: 'ends-at-once', successor: 'greets-late' })
+    await eventually(async () => (await trial.log()).includes('ended with code 0'))
+    trial.keeper.kill('SIGTERM')
+    expect(await trial.ended()).toBe(0)
+    expect((await trial.starts()).length).toBe(2)
+  })
+
   // ---- replacing itself
 
   test('becomes another program in place, and keeps everything', async () => {
@@ -320,8 +329,9 @@ describe.runIf(process.platform === 'linux')('the keeper', () => {
 
   // ---- a daemon that speaks badly, or does not listen
 
-  test.each([
+  test.each<[string, string, number?]>([
     ['what is not the protocol', 'GET / HTTP/1.1\n'],
+    ['a descriptor with a line that takes none', 'note 1 {}\n', 1],
     ['a NUL', 'hello\0 1 2\n'],
     ['an overlong line', `note 1 ${'x'.repeat(9000)}\n`],
     ['a line without an end', 'x'.repeat(20_000)],
@@ -333,10 +343,10 @@ describe.runIf(process.platform === 'linux')('the keeper', () => {
     ['a number that is none', 'drop -1\n'],
     ['a command that is empty', 'run \n'],
     ['an exec of nothing', 'exec \n'],
-  ])('after %s it listens to this daemon no more, and still keeps for the next', async (_what, text) => {
+  ])('after %s it listens to this daemon no more, and still keeps for the next', async (_what, text, of) => {
     await using trial = await start()
     const { pid } = await trial.ask('open', { handle: 1, argv: shell('-i') })
-    await trial.ask('raw', { text })
+    await trial.ask('raw', { text, ...(of !== undefined && { of }) })
     await eventually(async () => (await trial.ask('info')).isLost, 'the end of the channel')
     expect((await trial.ask('open', { handle: 2, argv: shell('-i') })).isKept).toBe(false)
     await trial.crash()
@@ -353,6 +363,36 @@ describe.runIf(process.platform === 'linux')('the keeper', () => {
     await trial.crash()
     expect((await trial.ask('info')).table[0]!.meta).toBe('{"pieces":4}')
   })
+
+  test.each([8192, 8193, 8200, 8210])(
+    'a keep whose line is cut by the end of what is read at once, at %i bytes',
+    async (cut) => {
+      await using trial = await start()
+      const pids: number[] = []
+      for (const handle of [1, 2]) pids.push((await trial.ask('open', { handle, argv: shell('-i') })).pid)
+      const keep = (handle: number, of: number) => `keep ${handle} ${pids[of - 1]} {}\n`
+      const lines = [`note 2 ${'x'.repeat(8000)}\n`, 'drop 1\n', keep(3, 1)]
+      const filler = cut - lines.join('').length - 'note 9 \n'.length
+      trial.keeper.kill('SIGSTOP')
+      await trial.ask('raw', { text: `note 9 ${'x'.repeat(filler)}\n${lines[0]}${lines[1]}` })
+      await trial.ask('raw', { text: keep(3, 1), of: 1 })
+      await trial.ask('raw', { text: keep(4, 2), of: 2 })
+      trial.keeper.kill('SIGCONT')
+      await trial.crash()
+      const { table } = await trial.ask('info')
+      expect(table.map(({ handle, pid }) => [handle, pid])).toEqual([
+        [2, pids[1]],
+        [3, pids[0]],
+        [4, pids[1]],
+      ])
+      await trial.asks(3, 'echo "<$$>"', `<${pids[0]}>`)
+      await trial.ask('type', { handle: 4, text: 'echo "<$$>"\n' })
+      await eventually(async () => {
+        const shown = [await trial.ask('screen', { handle: 2 }), await trial.ask('screen', { handle: 4 })]
+        return shown.join('').includes(`<${pids[1]}>`)
+      })
+    },
+  )
 
   test('a daemon that does not listen for a while misses nothing', async () => {
     await using trial = await start()

@@ -7,6 +7,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { KeeperChannel } from '../../../src/sessions/keeper-channel.ts'
 import { Master } from '../../../src/sessions/master.ts'
 import { loadNativePty } from '../../../src/sessions/native-pty.ts'
+import type { DescriptorSocket } from '../../../src/sessions/send-descriptor.ts'
 
 export interface Row {
   readonly descriptor: number
@@ -41,7 +42,8 @@ export interface Requests {
   run: { takes: { command: string[] }; gives: boolean }
   exec: { takes: { path: string }; gives: boolean }
   bye: { takes: object; gives: null }
-  raw: { takes: { text: string }; gives: null }
+  /** Sends the text as it is, with the master of session `of`. */
+  raw: { takes: { text: string; of?: number }; gives: boolean }
   quit: { takes: { code: number }; gives: null }
   handOver: { takes: { predecessor: 'ends-at-once' | 'ends-last'; successor: SuccessorKind }; gives: { pid: number } }
 }
@@ -148,7 +150,10 @@ const requests: { [Method in keyof Requests]: (takes: Requests[Method]['takes'])
   run: ({ command }) => channel.run(command),
   exec: ({ path }) => channel.exec(path),
   bye: () => channel.bye(),
-  raw: ({ text }) => (channel as unknown as { socket: { send(text: string): Promise<boolean> } }).socket.send(text),
+  raw({ text, of }) {
+    const { socket } = channel as unknown as { socket: DescriptorSocket }
+    return socket.send(text, of === undefined ? undefined : masters.get(of)!.handle)
+  },
   quit: ({ code }) => void setImmediate(() => process.exit(code)),
   async handOver({ predecessor, successor }) {
     await channel.flushed()
