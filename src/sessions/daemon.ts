@@ -306,7 +306,8 @@ export class Daemon implements SessionHost, ConnectionHost {
       case 'wait':
         return await this.wait(params)
       case 'list':
-        return { sessions: [...this.sessions.values()].map(({ info }) => info) } satisfies ResultOf<'list'>
+        // One that has ended gives way to the next one of its id.
+        return { sessions: [...this.ids.values()].map(({ info }) => info) } satisfies ResultOf<'list'>
       case 'info':
         return this.info()
       case 'upgrade':

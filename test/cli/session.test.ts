@@ -111,6 +111,15 @@ test('wait exits as the session did, whoever waits and however late', async () =
   expect(late.document).toMatchObject({ schema: 1, id: 'seven', exit: { code: 7, signal: null, lost: false } })
 })
 
+test('an id that has become free names the next session that gets it', async () => {
+  await instar('open', '--id', 'again', '--', 'true')
+  await instar('wait', 'again')
+  await instar('open', '--id', 'again', '--', 'cat')
+  expect((await json('list')).document.sessions).toMatchObject([{ id: 'again', exit: null }])
+  await instar('send', 'again', 'hello', '--enter')
+  await shows('again', 'hello')
+})
+
 test('kill ends a session, or sends it the signal that is named', async () => {
   await instar('open', '--id', 'end', '--', 'cat')
   expect((await instar('kill', 'end')).stdout).toBe('end ended by SIGHUP\n')

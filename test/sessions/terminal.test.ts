@@ -166,7 +166,7 @@ test.each(ends)('the terminal is put back when the attachment ends by %s', async
   expect(await person.ended()).toEqual({ code, leftOn: [] })
 })
 
-test('the terminal is put back when the program ends without doing so, or the daemon is stopped', async () => {
+test('the terminal is put back when the program ends without doing so', async () => {
   await using trial = await scene.start()
   const client = await trial.client()
   for (const end of [(session: Session) => session.signal('SIGKILL'), (session: Session) => session.close()]) {
@@ -217,4 +217,29 @@ test('a crash of the daemon is survived with the terminal as it was', async () =
   await person.sees('two-42')
   person.types('exit 6\r')
   expect(await person.ended()).toEqual({ code: 6, leftOn: [] })
+})
+
+test('a connection that stays lost is said; the session that died with its daemon ends the attachment', async () => {
+  await using trial = await scene.start()
+  const session = await openFullScreen(trial, await trial.client())
+  const person = await attach(trial, session)
+  await person.sees('full screen')
+  await trial.kill()
+  await person.sees('[the connection is lost; trying again]')
+  await trial.launch()
+  expect(await person.ended()).toEqual({ code: 2, leftOn: [] })
+  expect(person.said).toContain('[SESSION_UNKNOWN]')
+})
+
+test('the key that detaches works without a connection too', async () => {
+  await using trial = await scene.start()
+  const session = await openFullScreen(trial, await trial.client())
+  const person = await attach(trial, session)
+  await person.sees('full screen')
+  await trial.kill()
+  await person.sees('[the connection is lost; trying again]')
+  person.types('vain')
+  person.types('\x1d')
+  expect(await person.ended()).toEqual({ code: 0, leftOn: [] })
+  await trial.launch()
 })
