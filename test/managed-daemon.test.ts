@@ -219,12 +219,13 @@ test('where none runs there is nothing to update', async () => {
 })
 
 test('an update that a closing controller leaves is not done twice', async () => {
-  await start()
+  await start({ ...current, lingersMs: 3_000 })
   const first = await open()
   const asked = first.daemon.update()
-  asked.catch(() => {})
-  await eventually(isIn(first, 'updating'))
+  const generation = async () => (await first.daemon.status()).running?.generation
+  await eventually(async () => (await generation()) === 2)
   await first.close()
+  await expect(asked).rejects.toMatchObject({ code: 'CONTROLLER_CLOSED' })
   const next = await open()
   await eventually(isIn(next, { running: 'upToDate' }))
   expect(await next.daemon.status()).toMatchObject({ running: { generation: 2 } })

@@ -26,6 +26,8 @@ export interface Part {
   readonly sessions?: number
   /** What becomes of an upgrade; it is handed over where absent. */
   readonly upgrade?: 'nak' | 'dies'
+  /** How long it goes on after it has handed over. */
+  readonly lingersMs?: number
   /** Ends with this on its standard error instead of serving. */
   readonly refuses?: string
 }
@@ -36,7 +38,7 @@ const { positionals, values } = parseArgs({
   options: { directory: { type: 'string' }, name: { type: 'string' }, generation: { type: 'string' } },
 })
 const [told = '{}', mode] = positionals
-const { version, sessions = 0, upgrade, refuses }: Part = JSON.parse(told)
+const { version, sessions = 0, upgrade, lingersMs = 100, refuses }: Part = JSON.parse(told)
 const { directory, name } = values as { directory: string; name: string }
 const path = join(await bindDirectory(directory), socketName)
 const generation = Number(values.generation ?? 1)
@@ -115,5 +117,5 @@ async function handOver(command: readonly string[], reply: (result: HandoffResul
     client.write(jsonFrame(frameTypes.event, { type: 'handed-over', version: 'next', pid: child.pid }))
   await reply({ ...kept, outcome: 'handed-over', successor: child.pid!, freezeMs: 1.5, reason: null })
   // A little later, so that whoever asks for the version too early hears it from the wrong one.
-  setTimeout(() => process.exit(0), 100)
+  setTimeout(() => process.exit(0), lingersMs)
 }
