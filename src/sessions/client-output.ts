@@ -180,12 +180,12 @@ export class Output implements AsyncIterableIterator<Chunk | Gap> {
   }
 
   private accepted({ session, from }: ResultOf<'attach'>): void {
-    this.host.route(session.handle, this)
     if (this.state === 'leaving') this.detach()
     else if (!isSame(session, this.session)) {
       this.finish(new InstarError('SESSION_UNKNOWN', `${session.id} is another session by now`))
       this.detach()
     } else {
+      this.host.route(session.handle, this)
       this.expected ??= from
       this.state = 'attached'
     }

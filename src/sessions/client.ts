@@ -333,7 +333,7 @@ export class DaemonClient implements AsyncDisposable {
       try {
         await pause(attempts.delayMs, signal, true)
         attempts.delayMs = Math.min(2 * attempts.delayMs, delayMsMax)
-        const leftMs = Math.max(1, attempts.until - performance.now())
+        const leftMs = Math.max(delayMsMax, attempts.until - performance.now())
         const link = await this.dial(signal, Math.min(leftMs, this.answerTimeoutMs))
         if (signal.aborted) return await link.close(signal.reason)
         this.linked(link)
