@@ -4,7 +4,7 @@ import { closeSync, openSync } from 'node:fs'
 import type { Socket } from 'node:net'
 import type { Committed, DaemonProcess, SessionMark } from '../../machines/index.ts'
 import { InstarError } from '../errors.ts'
-import { abortable } from '../runtime/pause.ts'
+import { abortable, pause } from '../runtime/pause.ts'
 import type { Connection } from './connection.ts'
 import type { Daemon } from './daemon.ts'
 import { monotonicMs } from './monotonic.ts'
@@ -27,6 +27,7 @@ export interface Inheritance {
 }
 
 const plansMax = 5
+const exitGraceMs = 250
 const historyPieceBytes = 256 * 1024
 
 /**
@@ -101,6 +102,7 @@ export class Handoff {
     this.stream = new StateStream((child.stdio as unknown as Socket[])[descriptors.state]!)
     const booted = readState(Booted, (await this.hear(signal)).json, 'the first word of the successor')
     const format = commonFormat(booted.formats)
+    this.daemon.options.log(`process ${booted.pid}, version ${booted.version}, is to take over by format ${format}`)
     for (let attempt = 1; ; attempt += 1) {
       await this.stream.send(this.plan(format))
       const verdict = readState(Verdict, (await this.hear(signal)).json, 'the verdict of the successor')
@@ -261,8 +263,11 @@ export class Handoff {
   private hear(signal: AbortSignal) {
     return this.stream!.next(signal).catch(async (error) => {
       if (signal.aborted) throw error
-      await abortable(this.exited, signal)
+      // The channel closes a moment before its process is gone; how that ended says more.
+      await abortable(Promise.race([this.exited, pause(exitGraceMs, undefined, true)]), signal)
       const { exitCode, signalCode } = this.child!
+      if (exitCode === null && signalCode === null)
+        throw new InstarError('HANDOFF_FAILED', 'the successor closed its channel', { cause: error })
       const how = exitCode === null ? `by ${signalCode}` : `with code ${exitCode}`
       throw new InstarError('HANDOFF_FAILED', `the successor ended ${how} before it took over`, { cause: error })
     })
