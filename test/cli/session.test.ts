@@ -33,7 +33,7 @@ afterEach(async () => {
 const at = () => ({ cwd: folder, env: processes.environment })
 const instar = (...args: string[]) => run(['--home', home, 'session', ...args], at())
 const json = async (...args: string[]) => {
-  const { stdout, ...rest } = await instar(...args, '--json')
+  const { stdout, ...rest } = await run(['--home', home, '--json', 'session', ...args], at())
   return { ...rest, document: stdout === '' ? undefined : JSON.parse(stdout) }
 }
 

@@ -27,10 +27,14 @@ interface Attaching {
   readonly env?: Readonly<Record<string, string>>
 }
 
-async function attach(trial: DaemonTrial, { id }: { id: string }, how: Attaching = {}): Promise<Person> {
-  const { args = [], ...options } = how
+async function session(trial: DaemonTrial, args: readonly string[], options: Attaching = {}): Promise<Person> {
   const cli = scene.compiled.file('src/cli/main.ts')
-  return new Person([process.execPath, cli, '--home', await homeOf(trial), 'session', 'attach', id, ...args], options)
+  return new Person([process.execPath, cli, '--home', await homeOf(trial), 'session', ...args], options)
+}
+
+function attach(trial: DaemonTrial, { id }: { id: string }, how: Attaching = {}): Promise<Person> {
+  const { args = [], ...options } = how
+  return session(trial, ['attach', id, ...args], options)
 }
 
 const bash = ['bash', '--norc', '--noprofile']
@@ -79,6 +83,27 @@ test('who attaches late sees the screen as it is, types into it, and detaches wi
   expect(person.said).toContain('[detached from shell]')
   const [info] = await client.list()
   expect(info).toMatchObject({ id: 'shell', pid: shell.info.pid, exit: null })
+})
+
+test('a session can be attached to as it is opened, in the size of this terminal', async () => {
+  await using trial = await scene.start()
+  const command = ['open', '--id', 'new', '--attach', '--', 'bash', '-c', 'stty size; read -r _; exit 3']
+  const person = await session(trial, command, { columns: 90, rows: 20 })
+  await person.sees('20 90')
+  person.types('\r')
+  expect(await person.ended()).toEqual({ code: 3, leftOn: [] })
+  expect(person.said).toContain('[new ended with code 3]')
+})
+
+test('who attaches when the beginning of the output is gone sees its end, and the program is asked to draw itself', async () => {
+  await using trial = await scene.start({ args: ['--buffer-bytes', '65536'] })
+  const client = await trial.client()
+  const script = 'trap "echo drawn-anew" WINCH; seq 1 60000; echo ready; while :; do read -t 0.2 -r _; done'
+  const { id } = await client.open({ command: ['bash', '-c', script], size: { columns: 80, rows: 24 } })
+  await eventually(async () => (await client.session(id)).info.offset > 400_000, 'the end of the numbers')
+  const person = await attach(trial, { id })
+  await person.sees(/^59990\n.*60000\nready\n/ms)
+  await person.sees('drawn-anew')
 })
 
 test.each([

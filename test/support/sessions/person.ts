@@ -81,7 +81,7 @@ export class Person {
   /** Resolves when the command has ended: with its code, and with what is wrong with the terminal that it left behind. */
   async ended(): Promise<{ code: number; leftOn: string[] }> {
     const code = Number(await this.told(/<code (\d+)>/))
-    const stty = ` ${await this.told(/<stty ([^]*?) >\r/s)}`
+    const stty = ` ${await this.told(/<stty (.*?) >\r/s)}`
     const cooked = ['icanon', 'isig', 'echo', 'icrnl', 'opost', 'ixon'].filter((flag) => !stty.includes(` ${flag}`))
     const { undoing, isAlternate } = this.modes
     return {
