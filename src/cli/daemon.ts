@@ -20,7 +20,7 @@ async function lookAt(cli: Cli, name: string | undefined): Promise<DaemonStatus>
   const home = await homeOf(cli)
   if ((await inspectHome(home)).state !== 'ours') return daemonHere(cli, home, name)
   await using controller = await reachObserver(cli)
-  return controller.perform('daemon.status', nameIn(name), cli)
+  return await controller.perform('daemon.status', nameIn(name), cli)
 }
 
 async function daemonHere(cli: Cli, home: string, wanted: string | undefined): Promise<DaemonStatus> {

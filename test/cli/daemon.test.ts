@@ -2,7 +2,7 @@ import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { packageVersion } from '../../src/package-info.ts'
-import { linesOf, run, temporary } from '../support/instar.ts'
+import { linesOf, run, start, temporary } from '../support/instar.ts'
 import { eventually } from '../support/sessions/eventually.ts'
 import { MarkedProcesses } from '../support/sessions/processes.ts'
 
@@ -121,4 +121,21 @@ test('status and doctor tell of the daemon too, also without a controller', asyn
   expect(about('daemon main')).toBeDefined()
   expect(about('keeper')).toBeDefined()
   expect(about('sessions')).toBeDefined()
+})
+
+test('a controller that runs is asked, and sees what becomes of the daemon', async () => {
+  const up = start(['--home', home, 'up'], at())
+  await up.says('controller pid')
+  const { document: started } = await json('start')
+  expect(await json('status')).toMatchObject({ code: 0, document: { daemon: { running: { pid: started.pid } } } })
+  expect(await json('update')).toMatchObject({
+    code: 0,
+    document: { outcome: 'handed-over', predecessor: started.pid },
+  })
+  const { daemons, runs } = JSON.parse((await instar('status', '--json')).stdout)
+  expect(daemons).toMatchObject([{ name: 'main', state: 'running', running: { generation: 2 } }])
+  expect(runs).toMatchObject([{ key: 'main', value: { running: 'upToDate' } }])
+  up.child.kill('SIGTERM')
+  expect(await up.ended).toMatchObject({ code: 0 })
+  expect(await runningNow()).toMatchObject({ generation: 2 })
 })
