@@ -9,9 +9,18 @@ import { MarkedProcesses } from './processes.ts'
 
 /** What a trial runs. */
 export interface DaemonProgram {
-  /** `daemon-main.js` */
+  /** `daemon-main.js`, or the bundle of a host. */
   readonly main: string
+  /** By which a host knows that it is to be a daemon. */
+  readonly word?: string
   readonly keeper: string
+  /** The Node that runs it; default: this one. */
+  readonly node?: string
+}
+
+/** As `upgrade` takes it. */
+export function commandOf({ main, word, node = process.execPath }: DaemonProgram): [string, ...string[]] {
+  return [node, main, ...(word === undefined ? [] : [word])]
 }
 
 export interface TrialOptions {
@@ -111,8 +120,8 @@ export class DaemonTrial implements AsyncDisposable {
   }
 
   /** The program of the daemon, as `upgrade` takes it. */
-  get daemonCommand(): string[] {
-    return [process.execPath, this.program.main]
+  get daemonCommand(): [string, ...string[]] {
+    return commandOf(this.program)
   }
 
   get daemonArguments(): string[] {
