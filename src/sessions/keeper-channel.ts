@@ -24,8 +24,8 @@ export const metaBytesMax = lineBytesMax - 64
 /**
  * A daemon's end of the channel to its keeper. The keeper's protocol, version 1: lines of text; see native/keeper.c.
  *
- * The keeper takes the close of every copy of this descriptor for the end of the daemon, so it stays open after `lost`.
- * Pass `descriptor` to a successor, not a number that was remembered.
+ * The keeper takes the close of every copy of this descriptor for the end of the daemon. So it stays open after `lost`,
+ * and is passed to a successor then too.
  */
 export class KeeperChannel {
   /** Null until the keeper has answered `hello`, and when it is lost. */
@@ -46,10 +46,6 @@ export class KeeperChannel {
       data: (bytes) => this.hear(bytes.toString('latin1')),
       ended: () => this.lose(),
     })
-  }
-
-  get descriptor(): number | null {
-    return this.socket.descriptor
   }
 
   /** This process is the daemon from now on: where it ends, the keeper starts another. */

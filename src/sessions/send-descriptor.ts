@@ -18,7 +18,6 @@ interface Sending {
 
 /** How Node's own handle writes; the third parameter is what `ChildProcess.send` uses for handles. */
 interface WritingPipe extends PipeHandle {
-  reading: boolean
   writeUtf8String(request: { handle: unknown } | null, text: string, descriptor?: PipeHandle): unknown
 }
 
@@ -33,8 +32,13 @@ export class DescriptorSocket {
   private sending: Sending | null = null
   private emptied: (() => void)[] = []
   private over = false
+  private closePipe: () => void = () => {}
 
-  /** Takes over the descriptor; reads nothing before `resume`. One that is no socket is as one whose other end is gone. */
+  /**
+   * Takes over the descriptor; reads nothing before `resume`. It stays open until `close`, whatever fails: who waits for
+   * the end of this process at the other end does not see one, and the number does not become another's. One that is no
+   * socket is as one whose other end is gone.
+   */
   constructor(
     fd: number,
     private readonly listener: DescriptorSocketListener,
@@ -48,11 +52,7 @@ export class DescriptorSocket {
     if (failure !== 0) throw new Error(`descriptor ${fd} cannot be polled: ${getSystemErrorName(failure)}`)
     this.socket = this.socketOver(this.pipe)
     this.addDescriptors(this.pipe)
-  }
-
-  /** Null where it has been closed, by `close` or because the other end is gone: the number may be another's by now. */
-  get descriptor(): number | null {
-    return this.socket === null || this.socket.destroyed ? null : this.pipe!.fd
+    this.keepOpen(this.pipe)
   }
 
   /**
@@ -93,6 +93,7 @@ export class DescriptorSocket {
   close(): void {
     this.over = true
     this.socket?.destroy()
+    this.closePipe()
     this.giveUp()
   }
 
@@ -102,7 +103,6 @@ export class DescriptorSocket {
       readable: true,
       writable: true,
       manualStart: true,
-      // The end is told by `end` alone. The descriptor stays open: a keeper takes its close for this process's end.
       allowHalfOpen: true,
       onread: {
         buffer: Buffer.allocUnsafeSlow(16 * 1024),
@@ -148,6 +148,16 @@ export class DescriptorSocket {
       next.done(!error)
       this.sendNext()
     })
+  }
+
+  // A socket closes its handle after an error.
+  private keepOpen(pipe: WritingPipe): void {
+    const close = pipe.close
+    pipe.close = () => {}
+    this.closePipe = () => {
+      this.closePipe = () => {}
+      close.call(pipe)
+    }
   }
 
   private addDescriptors(pipe: WritingPipe): void {

@@ -90,7 +90,6 @@ describe.runIf(process.platform === 'linux')('the keeper', () => {
     await eventually(async () => (await trial.ask('info')).keeperPid !== null)
     expect(await realDisk.tryLock(path)).toBeNull()
     // The daemon's copy of the descriptor holds it too.
-    trial.startKeeper().kill()
     const { pid } = await trial.ask('info')
     process.kill((await trial.ask('info')).keeperPid!, 'SIGKILL')
     await eventually(async () => (await trial.ask('info')).isLost)
@@ -353,6 +352,22 @@ describe.runIf(process.platform === 'linux')('the keeper', () => {
     expect((await trial.ask('info')).table.map((row) => row.pid)).toEqual([pid])
     await trial.asks(1, 'echo "<$$>"', `<${pid}>`)
     expect((await trial.starts()).length).toBe(2)
+  })
+
+  test('where the keeper is killed its daemon learns it, and serves on with the same descriptors', async () => {
+    await using trial = await start()
+    const { pid } = await trial.ask('open', { handle: 1, argv: shell('-i') })
+    const before = await trial.ask('info')
+    trial.keeper.kill('SIGSTOP')
+    await trial.ask('note', { handle: 1, meta: '{"unread":true}' })
+    trial.keeper.kill('SIGKILL')
+    await eventually(async () => (await trial.ask('info')).isLost)
+    const after = await trial.ask('info')
+    expect(after).toMatchObject({ pid: before.pid, keeperPid: null })
+    expect(after.descriptors[3]).toBe(before.descriptors[3])
+    expect((await trial.ask('open', { handle: 2, argv: shell('-i') })).isKept).toBe(false)
+    expect(await trial.ask('exec', { path: '/bin/true' })).toBe(false)
+    await trial.asks(1, 'echo "<$$>"', `<${pid}>`)
   })
 
   test('lines may come in pieces', async () => {

@@ -163,7 +163,7 @@ const requests: { [Method in keyof Requests]: (takes: Requests[Method]['takes'])
     const descriptors = [...rows.values()].map(({ descriptor }) => descriptor)
     const child = spawn(process.execPath, [self, directory, keeper, successor, String(process.pid)], {
       detached: true,
-      stdio: ['ignore', 1, 2, channel.descriptor, 4, 'ignore', 'ignore', 7, ...descriptors],
+      stdio: ['ignore', 1, 2, 3, 4, 'ignore', 'ignore', 7, ...descriptors],
     })
     server.close()
     if (predecessor === 'ends-last') child.once('exit', () => process.exit(0))
