@@ -49,6 +49,8 @@ export class Connection {
   private flushing = false
   private begun: Buffer = nothing
   private unsent: Buffer = nothing
+  /** What was to be sent while frozen. */
+  private heldBack: Buffer[] = []
   private frozen = false
   private isListening = false
   private readonly heldUpBy = new Set<Session>()
@@ -92,8 +94,13 @@ export class Connection {
 
   private send(...parts: Buffer[]): void {
     if (this.isClosed) return
+    if (this.frozen) {
+      this.heldBack.push(...parts)
+      return
+    }
     this.socket.cork()
     for (const part of parts) {
+      if (part.length === 0) continue
       this.queue.push(part)
       this.queuedInAll += part.length
       this.socket.write(part, () => this.queue.shift())
@@ -206,10 +213,6 @@ export class Connection {
     if (this.isClosed) return
     this.isClosed = true
     this.socket.destroySoon()
-    this.leave()
-  }
-
-  private leave(): void {
     for (const { session } of [...this.attachments.values()]) this.detach(session)
     this.host.closed(this)
   }
@@ -245,11 +248,7 @@ export class Connection {
 
   thaw(): void {
     this.frozen = false
-    if (this.isClosed) {
-      this.leave() // its end was closed with what could not be taken back; the client comes again
-      return
-    }
-    if (this.unsent.length > 0) this.send(this.unsent)
+    this.send(this.unsent, ...this.heldBack.splice(0))
     if (this.begun.length > 0) this.take(this.begun)
     this.unsent = this.begun = nothing
     if (!this.isListening) this.listen()
@@ -262,25 +261,35 @@ export class Connection {
     return this.reader.rest
   }
 
-  /**
-   * What the kernel has not taken. Where that is anything, this process must not write any more: it closes its end, which
-   * the successor's does not notice.
-   */
-  takeUnsent(): Buffer {
-    const pipe = pipeOf(this.socket)
-    if (pipe === null || this.queue.length === 0) return Buffer.alloc(0)
-    const sent = pipe.bytesWritten - pipe.writeQueueSize
-    const unsentBytes = this.queuedInAll - sent
+  /** What the kernel has not taken yet. It may go on taking that from this process, until {@link abandon}. */
+  get untaken(): Buffer {
+    if (this.queue.length === 0) return nothing
     const queued = Buffer.concat(this.queue)
-    const unsent = queued.subarray(queued.length - unsentBytes)
-    if (unsentBytes > 0) this.abandon()
-    return unsent
+    return queued.subarray(queued.length - (this.queuedInAll - this.sentBytes))
+  }
+
+  /** Of all that this process has given, how much the kernel has taken. */
+  get sentBytes(): number {
+    const pipe = pipeOf(this.socket)
+    return pipe === null ? this.queuedInAll : pipe.bytesWritten - pipe.writeQueueSize
+  }
+
+  /** The predecessor has sent so much of what it could not get rid of at first. */
+  skipUnsent(bytes: number): void {
+    this.unsent = this.unsent.subarray(bytes)
   }
 
   /** Lets go without a word: another process has the connection. */
   abandon(): void {
     this.isClosed = true
     pipeOf(this.socket)?.close()
+  }
+
+  /** Nobody knows any more what was sent last: the client has to come again. */
+  breakOff(): void {
+    this.frozen = true
+    this.socket.destroy()
+    this.close()
   }
 }
 

@@ -41,6 +41,8 @@ export class Handoff {
   /** Connections that the successor has a handle of. */
   private readonly given = new Set<Connection>()
   private readonly takings = new Map<number, () => void>()
+  /** Connections with bytes that the kernel did not take, and how much it had taken of all when they were counted. */
+  private readonly congested = new Map<Connection, number>()
   /** Input that was laid down for the successor, to be taken up again where it does not take over. */
   private readonly laidDown = new Map<Session, Buffer>()
   private frozen = false
@@ -139,8 +141,9 @@ export class Handoff {
       const verdict = readState(Verdict, (await this.hear(deadline)).json, 'the verdict of the successor')
       if (verdict.type !== 'ack') throw refusalOf(verdict)
       this.acked = true
-      this.letGo()
-      return { freezeMs: monotonicMs() - frozenAtMs, sessions: marks }
+      const freezeMs = monotonicMs() - frozenAtMs
+      await this.letGo().catch(() => {}) // it is gone, and everything with it
+      return { freezeMs, sessions: marks }
     } catch (error) {
       if (deadline.aborted && !signal.aborted)
         throw new InstarError('HANDOFF_TIMEOUT', `process ${successor.pid} did not take over within ${timeoutMs} ms`)
@@ -208,7 +211,7 @@ export class Handoff {
             cursor,
           })),
           pending: [...connection.pending.values()],
-          unsent: slices.add(connection.takeUnsent()),
+          unsent: slices.add(this.untaken(connection)),
         })),
     }
   }
@@ -219,13 +222,24 @@ export class Handoff {
     return input
   }
 
+  private untaken(connection: Connection): Buffer {
+    const bytes = connection.untaken
+    if (bytes.length > 0) this.congested.set(connection, connection.sentBytes)
+    return bytes
+  }
+
   private mark(handle: number, offset: number, crc32: number): SessionMark {
     return { handle, id: this.daemon.sessions.get(handle)!.id, offset, crc32 }
   }
 
   /** The successor writes to the clients from now on. */
-  private letGo(): void {
+  private letGo(): Promise<void> {
+    const connections = [...this.congested].map(([connection, before]) => ({
+      number: connection.number,
+      sent: connection.sentBytes - before,
+    }))
     for (const connection of this.given) if (!connection.isClosed) connection.abandon()
+    return this.stream!.send({ type: 'released', connections })
   }
 
   /** The successor serves. It gets the history, and those who came to this process's door meanwhile. */

@@ -141,6 +141,14 @@ export type Delta = z.infer<typeof Delta>
 
 /** predecessor -> successor, after the commit: pieces of history in ascending order, the bytes beside; then `end` */
 export const History = z.discriminatedUnion('type', [
+  /**
+   * First of all: how much of each connection's `unsent` the kernel has taken from the predecessor after all. Until the
+   * ack the connections are its own, so it may not close them; those are served when this is known.
+   */
+  z.strictObject({
+    type: z.literal('released'),
+    connections: z.array(z.strictObject({ number: z.int().min(1), sent: z.int().min(0) })).max(100_000),
+  }),
   z.strictObject({ type: z.literal('history'), handle }),
   z.strictObject({ type: z.literal('end') }),
 ])

@@ -46,6 +46,8 @@ export class Takeover {
   private stream: StateStream | null = null
   private readonly arrived = new Map<number, Connection>()
   private readonly adopted: Inherited[] = []
+  /** Connections that the predecessor may still be writing to; see `released`. */
+  private readonly congested = new Map<number, Delta['connections'][number]>()
   private delta: Delta | null = null
   private frozenForMs = 0
 
@@ -136,22 +138,36 @@ export class Takeover {
     await stream.send({ type: 'prepared' })
     const { json, bytes } = await stream.next(signal)
     const delta = readState(Delta, json, 'the delta')
-    const { daemon } = this
     const marks = this.apply(delta, bytes)
     const acked = stream.send({ type: 'ack' })
     this.delta = delta
     this.thawSessions()
-    for (const { number, client, pending } of delta.connections) {
-      const connection = this.arrived.get(number)
-      if (connection === undefined || connection.isClosed) continue
-      connection.thaw()
-      if (client !== null)
-        connection.tell(frameTypes.event, { type: 'handed-over', version: packageVersion, pid: process.pid })
-      for (const one of pending) if (one.method !== 'upgrade') daemon.begin(connection, one)
-    }
+    for (const one of delta.connections)
+      if (one.unsent.length === 0) this.serveConnection(one)
+      else this.congested.set(one.number, one)
     this.frozenForMs = monotonicMs() - delta.frozenAtMs
     await Promise.all([acked, this.serve()])
     return { sessions: marks }
+  }
+
+  private serveConnection({ number, client, pending }: Delta['connections'][number]): void {
+    const connection = this.arrived.get(number)
+    if (connection === undefined || connection.isClosed) return
+    connection.thaw()
+    if (client !== null)
+      connection.tell(frameTypes.event, { type: 'handed-over', version: packageVersion, pid: process.pid })
+    for (const one of pending) if (one.method !== 'upgrade') this.daemon.begin(connection, one)
+  }
+
+  /** The predecessor writes to nobody any more, and says what became of the bytes that were under way. */
+  private released(connections: readonly { readonly number: number; readonly sent: number }[]): void {
+    for (const { number, sent } of connections) {
+      const one = this.congested.get(number)
+      if (one === undefined) continue
+      this.congested.delete(number)
+      this.arrived.get(number)?.skipUnsent(sent)
+      this.serveConnection(one)
+    }
   }
 
   /** Only moves memory: a delta that is wrong changes nothing that the predecessor would miss. */
@@ -208,6 +224,7 @@ export class Takeover {
         const { json, bytes } = await this.stream!.next(signal)
         const message = readState(History, json, 'the history')
         if (message.type === 'end') ended = true
+        else if (message.type === 'released') this.released(message.connections)
         else {
           received += bytes.length
           daemon.sessions.get(message.handle)?.ring.prepend(bytes)
@@ -215,6 +232,7 @@ export class Takeover {
       }
       await this.stream!.next(signal).catch(() => {}) // its end is the end of the predecessor
     } finally {
+      for (const number of this.congested.keys()) this.arrived.get(number)?.breakOff()
       for (const session of daemon.sessions.values()) session.ring.historyFailed()
       for (const connection of daemon.connections) connection.pump()
       this.stream!.close()
