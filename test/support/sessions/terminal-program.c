@@ -97,10 +97,13 @@ static void stream(void) {
   struct timespec start;
   clock_gettime(CLOCK_MONOTONIC, &start);
   char block[block_bytes];
+  /* Whole lines, about a thousand times a second. */
+  int paced = (int)(rate / 1000 / line_bytes + 1) * line_bytes;
   while (bytes == 0 || offset < bytes) {
     fill(block, offset - offset % block_bytes);
     int at = (int)(offset % block_bytes);
-    int length = rate > 0 ? line_bytes : block_bytes - at;
+    int length = rate > 0 ? paced : block_bytes - at;
+    if (length > block_bytes - at) length = block_bytes - at;
     if (bytes > 0 && length > bytes - offset) length = (int)(bytes - offset);
     put(block + at, (size_t)length);
     offset += length;
