@@ -8,6 +8,8 @@ import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { afterAll, beforeAll, describe, expect, onTestFailed, test } from 'vitest'
 import { realDisk } from '../../src/disk.ts'
+import { builtKeeper, findKeeper } from '../../src/sessions/keeper.ts'
+import { metaBytesMax } from '../../src/sessions/keeper-channel.ts'
 import { type Compiled, compile } from '../support/compiled.ts'
 import { eventually } from '../support/sessions/eventually.ts'
 import { BuiltKeeper, KeeperTrial, type KeeperTrialOptions } from '../support/sessions/keeper-trial.ts'
@@ -354,6 +356,16 @@ describe.runIf(process.platform === 'linux')('the keeper', () => {
     expect((await trial.starts()).length).toBe(2)
   })
 
+  test('what a line cannot hold is not sent', async () => {
+    await using trial = await start()
+    await trial.ask('open', { handle: 1, argv: shell('-i') })
+    await trial.ask('note', { handle: 1, meta: 'x'.repeat(metaBytesMax) })
+    for (const meta of ['x'.repeat(metaBytesMax + 1), 'a\nbye', 'a\0b']) await trial.ask('note', { handle: 1, meta })
+    expect(await trial.ask('exec', { path: `/${'x'.repeat(9000)}` })).toBe(false)
+    await trial.crash()
+    expect((await trial.ask('info')).table[0]!.meta).toBe('x'.repeat(metaBytesMax))
+  })
+
   test('where the keeper is killed its daemon learns it, and serves on with the same descriptors', async () => {
     await using trial = await start()
     const { pid } = await trial.ask('open', { handle: 1, argv: shell('-i') })
@@ -547,6 +559,32 @@ describe.runIf(process.platform === 'linux')('the keeper', () => {
     await trial.ask('open', { handle: 1, argv: shell('-c', 'sleep 0.2 & sleep 0.1 & exit 0') })
     await eventually(async () => (await trial.marked.all()).length === 2, 'only keeper and daemon')
     expect(await trial.marked.zombies()).toEqual([])
+  })
+})
+
+describe('finding the keeper', () => {
+  const onLinux = process.platform === 'linux'
+
+  test.runIf(onLinux)('one that runs here is found by its path', async () => {
+    await using built = await BuiltKeeper.build()
+    expect(findKeeper({ path: built.path })).toEqual({ path: built.path, reason: null })
+  })
+
+  test.runIf(onLinux)('the reason says what is in the way', async () => {
+    await using built = await BuiltKeeper.build()
+    const reasonFor = (path: string) => findKeeper({ path }).reason
+    expect(reasonFor('native/keeper')).toContain('not absolute')
+    expect(reasonFor(join(built.folder, 'nothing'))).toContain('There is no keeper')
+    expect(reasonFor('/bin/true')).toContain('is not a keeper')
+    expect(reasonFor(join(built.folder, 'native/keeper.c'))).toContain('does not run here')
+    expect(findKeeper({ path: built.path, platform: 'darwin' })).toEqual({
+      path: undefined,
+      reason: expect.stringContaining('Linux only'),
+    })
+  })
+
+  test('the one that belongs to the package lies where it is built', () => {
+    expect(builtKeeper.endsWith('/dist/native/keeper')).toBe(true)
   })
 })
 
