@@ -64,17 +64,17 @@ describe('11: a client that reconnects with its offset', () => {
 })
 
 test('12: a client that never reads: its memory stays bounded and the others are not slowed', async () => {
-  await using trial = await scene.start({ args: ['--buffer-bytes', String(scrollbackBytes)] })
+  await using trial = await scene.start({ keeper: true, args: ['--buffer-bytes', String(scrollbackBytes)] })
   const client = await trial.client({ reconnect: false })
   const bytes = 100_000_000
-  const { id } = await client.open({ command: scene.programs.stream({ bytes, pause: 1 }) })
+  const { id } = await client.open({ command: scene.programs.stream({ bytes, begin: 1, pause: 1 }) })
 
   const deaf = connect(trial.socket)
   deaf.pause()
   deaf.write(jsonFrame(frameTypes.hello, { protocols: [1], client: 'deaf', capabilities: [] }))
   deaf.write(numberedFrame(frameTypes.request, 1, { method: 'attach', params: { session: id, from: 'start' } }))
   try {
-    const output = new FollowedStream(await client.session(id))
+    const output = await FollowedStream.begin(await client.session(id))
     await output.reaches(2_000_000)
     const early = await residentBytes(await trial.pid())
     await output.reaches(bytes, 50_000)

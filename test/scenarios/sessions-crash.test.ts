@@ -161,7 +161,7 @@ describe('the daemon is killed with 64 sessions, twice', () => {
     const client = await trial.client()
     const streams: FollowedStream[] = []
     for (let index = 0; index < 8; index += 1)
-      streams.push(new FollowedStream(await client.open({ command: scene.programs.stream() })))
+      streams.push(await FollowedStream.begin(await client.open({ command: scene.programs.stream({ begin: 1 }) })))
     const echoing: FollowedStream[] = []
     for (let index = 0; index < 56; index += 1)
       echoing.push(new FollowedStream(await client.open({ command: scene.programs.echo({ bytes: 100, code: index }) })))

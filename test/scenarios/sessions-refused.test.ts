@@ -65,7 +65,8 @@ class Served {
   ) {}
 
   static async begin(trial: DaemonTrial, client: DaemonClient): Promise<Served> {
-    const stream = new FollowedStream(await client.open({ command: scene.programs.stream({ rate: 4_000_000 }) }))
+    const command = scene.programs.stream({ rate: 4_000_000, begin: 1 })
+    const stream = await FollowedStream.begin(await client.open({ command }))
     const echo = new FollowedStream(await client.open({ command: scene.programs.echo() }))
     await echo.reaches(16)
     const other = await trial.client({ reconnect: false })

@@ -95,6 +95,14 @@ export class FollowedStream extends Followed {
     if (lossBefore === 'unknown') this.finding = { gap: null, bytes: [] }
   }
 
+  /** Follows from the start a program that waits for that (`begin`), so that nothing can be gone before. */
+  static async begin(session: Session): Promise<FollowedStream> {
+    const stream = new FollowedStream(session)
+    await stream.reaches(1)
+    await session.write('x')
+    return stream
+  }
+
   /** Of the next byte, as the program counts. */
   get printed(): number {
     return this.check.offset

@@ -57,13 +57,14 @@ export async function stress(
   const { printing, echoing, idle = 0, clients: clientCount, upgrades: upgradeCount, pauseMs = 20 } = options
   const clients = await Promise.all(Array.from({ length: clientCount }, () => trial.client({ reconnect: false })))
   const clientOf = (index: number) => clients[index % clients.length]!
-  const follow = async (index: number, command: string[]) => new FollowedStream(await clientOf(index).open({ command }))
+  const printer = programs.stream({ begin: 1, ...(options.rate !== undefined && { rate: options.rate }) })
   const printed: FollowedStream[] = []
   const typed: FollowedStream[] = []
   for (let index = 0; index < idle; index += 1) await clientOf(index).open({ command: programs.idle() })
   for (let index = 0; index < printing; index += 1)
-    printed.push(await follow(index, programs.stream(options.rate === undefined ? {} : { rate: options.rate })))
-  for (let index = 0; index < echoing; index += 1) typed.push(await follow(index, programs.echo()))
+    printed.push(await FollowedStream.begin(await clientOf(index).open({ command: printer })))
+  for (let index = 0; index < echoing; index += 1)
+    typed.push(new FollowedStream(await clientOf(index).open({ command: programs.echo() })))
   for (const stream of typed) await stream.reaches(promptBytes)
 
   const running = new Running()

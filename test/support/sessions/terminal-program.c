@@ -5,7 +5,7 @@
  *   stream    writes the numbered stream: byte n of it depends on n alone, so no byte can be lost, doubled or moved
  *             without being found. Lines of 16 bytes, each its own offset in 15 hexadecimal digits.
  *               bytes=N   then ends; 0, the default: never       rate=N   bytes a second; 0, the default: all it can
- *               pause=1   waits for a byte of input before it ends
+ *               begin=1   waits for a byte of input after line 0     pause=1   waits for one before it ends
  *   echo      writes line 0 of the numbered stream once it listens, then all that it reads
  *               bytes=N   ends after so many bytes of input
  *   sink      says "ready", reads nothing for delay=MS, then bytes=N of the numbered stream; says "whole" or
@@ -93,7 +93,7 @@ static void until(struct timespec start, double seconds) {
 }
 
 static void stream(void) {
-  long long bytes = number("bytes", 0), rate = number("rate", 0), offset = 0;
+  long long bytes = number("bytes", 0), rate = number("rate", 0), begin = number("begin", 0), offset = 0;
   struct timespec start;
   clock_gettime(CLOCK_MONOTONIC, &start);
   char block[block_bytes];
@@ -102,11 +102,16 @@ static void stream(void) {
   while (bytes == 0 || offset < bytes) {
     fill(block, offset - offset % block_bytes);
     int at = (int)(offset % block_bytes);
-    int length = rate > 0 ? paced : block_bytes - at;
+    int length = begin ? line_bytes : rate > 0 ? paced : block_bytes - at;
     if (length > block_bytes - at) length = block_bytes - at;
     if (bytes > 0 && length > bytes - offset) length = (int)(bytes - offset);
     put(block + at, (size_t)length);
     offset += length;
+    if (begin) {
+      get(block, 1);
+      clock_gettime(CLOCK_MONOTONIC, &start);
+      begin = 0;
+    }
     if (rate > 0) until(start, (double)offset / (double)rate);
   }
   if (number("pause", 0)) get(block, 1);

@@ -25,8 +25,11 @@ export class TerminalProgram implements AsyncDisposable {
     return program
   }
 
-  /** Prints the numbered stream; `bytes` of it, else for ever; at most `rate` bytes a second. */
-  stream(how: End & { bytes?: number; rate?: number; pause?: 1 } = {}): string[] {
+  /**
+   * Prints the numbered stream; `bytes` of it, else for ever; at most `rate` bytes a second. Waits for a byte of input after
+   * line 0, or before it ends.
+   */
+  stream(how: End & { bytes?: number; rate?: number; begin?: 1; pause?: 1 } = {}): string[] {
     return this.command('stream', how)
   }
 
