@@ -320,14 +320,20 @@ export class DaemonClient implements AsyncDisposable {
     }
     for (const output of this.outputs.values()) output.unlinked()
     this.emit({ type: 'disconnected', error })
-    void this.reconnect(reconnect === true ? {} : reconnect)
+    void this.reconnect(error, reconnect === true ? {} : reconnect)
   }
 
-  private async reconnect({ delayMs = 10, delayMsMax = 1000, forMs = 30_000 }: Reconnecting): Promise<void> {
+  private async reconnect(
+    lost: InstarError,
+    { delayMs = 10, delayMsMax = 1000, forMs = 30_000 }: Reconnecting,
+  ): Promise<void> {
+    const giveUp = (cause: InstarError) =>
+      this.giveUp(new InstarError('DAEMON_GONE', `no daemon stayed for ${forMs} ms`, { cause }))
     // A daemon that fails again and again right after it was reached is not there.
     const wasGood = performance.now() - this.linkedAtMs > delayMsMax
     if (wasGood || this.attempts === null) this.attempts = { until: performance.now() + forMs, delayMs }
     const { attempts } = this
+    if (performance.now() > attempts.until) return giveUp(lost)
     const { signal } = this.given
     for (;;) {
       try {
@@ -343,9 +349,7 @@ export class DaemonClient implements AsyncDisposable {
         if (signal.aborted) return
         const reason = error as InstarError
         if (final.has(reason.code)) return this.giveUp(reason)
-        if (performance.now() < attempts.until) continue
-        const cause = reason
-        return this.giveUp(new InstarError('DAEMON_GONE', `no daemon answered for ${forMs} ms`, { cause }))
+        if (performance.now() > attempts.until) return giveUp(reason)
       }
     }
   }
