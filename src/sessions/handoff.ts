@@ -129,6 +129,8 @@ export class Handoff {
   async commit(successor: DaemonProcess, timeoutMs: number, signal: AbortSignal): Promise<Committed> {
     const deadline = AbortSignal.any([signal, AbortSignal.timeout(timeoutMs)])
     try {
+      // What the keeper is to hold must not be lost with this process.
+      await abortable(this.daemon.options.keeper?.channel.flushed() ?? Promise.resolve(), deadline)
       await this.giveConnections(deadline)
       const frozenAtMs = monotonicMs()
       this.frozen = true

@@ -29,6 +29,7 @@ import { bindDirectory, socketName } from './daemon-place.ts'
 import { descriptors, Handoff } from './handoff.ts'
 import { builtKeeper } from './keeper.ts'
 import type { HandoffResult } from './protocol.ts'
+import { renewKeeper } from './renew-keeper.ts'
 import { Takeover } from './takeover.ts'
 import { UnwrittenLog } from './unwritten-log.ts'
 
@@ -188,6 +189,10 @@ export async function runDaemon(args: readonly string[]): Promise<void> {
   }
   log(`serves as ${how}`)
   forgetOldJournals(journals)
+  const channel = takeover.daemon.options.keeper?.channel
+  if (mode !== 'successor' || channel === undefined) return
+  const said = await renewKeeper(channel).catch((error) => `the keeper could not be looked at: ${String(error)}`)
+  if (said !== null) log(said)
 }
 
 function resultOf({ outcome, successor, freezeMs, sessions, failure }: HandoffOutput): HandoffResult {
