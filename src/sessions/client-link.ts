@@ -202,31 +202,34 @@ export class Link {
   }
 
   private hear({ type, payload }: Frame): void {
-    switch (type) {
-      case frameTypes.welcome:
-        return this.hearWelcome(readJson(Welcome, payload, 'a welcome'))
-      case frameTypes.result:
-        return this.hearResult(splitNumbered(payload))
-      case frameTypes.error:
-        return this.hearError(splitNumbered(payload))
-    }
-    if (this.greeting === null) throw new InstarError('PROTOCOL_INVALID', 'the first frame is no welcome')
+    if (type === frameTypes.welcome) this.hearWelcome(readJson(Welcome, payload, 'a welcome'))
+    else if (type === frameTypes.result) this.hearResult(splitNumbered(payload))
+    else if (type === frameTypes.error) this.hearError(splitNumbered(payload))
+    else if (this.greeting === null) throw new InstarError('PROTOCOL_INVALID', 'the first frame is no welcome')
+    else this.pass(type, payload)
+  }
+
+  private pass(type: number, payload: Buffer): void {
     switch (type) {
       case frameTypes.output: {
         const { handle, offset, bytes } = splitOutput(payload)
-        return this.listener.output(handle, offset, bytes)
+        this.listener.output(handle, offset, bytes)
+        break
       }
       case frameTypes.gap: {
         const { handle, gap } = splitGap(payload)
-        return this.listener.gap(handle, gap)
+        this.listener.gap(handle, gap)
+        break
       }
       case frameTypes.exit: {
         const { number: handle, body } = splitNumbered(payload)
-        return this.listener.exit(handle, readJson(SessionExit, body, 'an exit'))
+        this.listener.exit(handle, readJson(SessionExit, body, 'an exit'))
+        break
       }
       case frameTypes.event: {
         const event = readEvent(payload)
-        return event === null ? undefined : this.listener.event(event)
+        if (event !== null) this.listener.event(event)
+        break
       }
       default:
         throw new InstarError('PROTOCOL_INVALID', `a daemon does not send frames of type ${type}`)

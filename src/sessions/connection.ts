@@ -31,6 +31,8 @@ export interface Pending {
 const queueBytesMax = 64 * 1024
 const inputBytesMax = 1024 * 1024
 const nothing = Buffer.alloc(0)
+/** Some name what was wrong with input of any length. */
+const messageMax = 10_000
 
 /**
  * One client. What it is given of a session's output comes out of the ring, as fast as it takes it: it holds up nobody
@@ -84,7 +86,12 @@ export class Connection {
   refuse(request: number, error: unknown): void {
     this.pending.delete(request)
     const { code = 'INTERNAL', message, hint, details } = errorRecord(error)
-    const body = { code, message, ...(hint !== undefined && { hint }), ...(details !== undefined && { details }) }
+    const body = {
+      code,
+      message: message.slice(0, messageMax),
+      ...(hint !== undefined && { hint }),
+      ...(details !== undefined && { details }),
+    }
     this.send(numberedFrame(frameTypes.error, request, ErrorBody.parse(body)))
   }
 

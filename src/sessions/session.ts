@@ -117,7 +117,7 @@ export class Session {
   get info(): SessionInfo {
     const { id, handle, pid, command, cwd, createdAt, size } = this.identity
     const { start, end } = this.ring
-    return { id, handle, pid, command, cwd, size, createdAt, start, offset: end, exit: this.exit }
+    return { id, handle, pid, command: shortened(command), cwd, size, createdAt, start, offset: end, exit: this.exit }
   }
 
   // ---- what clients do
@@ -274,4 +274,17 @@ export class Session {
     if (this.master === null) throw new Error(`session ${this.id} has ended`)
     return this.master
   }
+}
+
+const shownBytesMax = 4096
+
+/** A whole script may be an argument; a list of all sessions has to fit into one frame. */
+function shortened(command: readonly string[]): string[] {
+  let left = shownBytesMax
+  return command.flatMap((word) => {
+    if (left <= 0) return []
+    const shown = word.slice(0, left)
+    left -= shown.length + 1
+    return [shown]
+  })
 }

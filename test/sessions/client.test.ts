@@ -500,7 +500,7 @@ describe('when the connection is lost', () => {
   })
 
   test('again and again right after it was made, it gives up as well', async () => {
-    const client = await connected({ reconnect: { delayMs: 1, delayMsMax: 20, forMs: 100 } })
+    const client = await connected({ reconnect: { delayMs: 1, delayMsMax: 20, forMs: 1000 } })
     daemon.greet = (connection) => {
       connection.welcome()
       connection.socket.end()
@@ -509,9 +509,9 @@ describe('when the connection is lost', () => {
       client.onEvent((event) => event.type === 'gone' && resolve(event))
     })
     daemon.cut()
-    expect(await gone).toMatchObject({ error: failing('DAEMON_GONE', { cause: failing('DAEMON_GONE') }) })
+    expect(await gone).toMatchObject({ error: failing('DAEMON_GONE') })
     expect(daemon.hellos.length).toBeGreaterThan(3)
-    expect(daemon.hellos.length).toBeLessThan(30)
+    expect(daemon.hellos.length).toBeLessThan(100)
   })
 
   test('and the next daemon speaks another protocol, it gives up at once', async () => {
