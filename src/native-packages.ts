@@ -1,4 +1,4 @@
-import { realpathSync } from 'node:fs'
+import { realpathSync, statSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -15,6 +15,9 @@ export function nativePackagePlaces(): string[] {
 
 /** What a module at `place`, a file or a directory, would have as its `require`. */
 export function requireFrom(place: string): NodeJS.Require {
+  // Node 20 and 22 take what was looked at last for a part of the path: after a socket they do not follow the links of which
+  // package managers make `node_modules`.
+  statSync(place)
   // A name below it serves for files and directories alike. A link may stand outside the tree with the packages.
   return createRequire(join(realpathSync(place), 'from'))
 }

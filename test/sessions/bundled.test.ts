@@ -1,0 +1,106 @@
+import { existsSync } from 'node:fs'
+import { mkdtemp, realpath, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { dirname, join } from 'node:path'
+import { afterAll, beforeAll, expect, onTestFailed, test } from 'vitest'
+import { packageVersion } from '../../src/package-info.ts'
+import { connectDaemon } from '../../src/sessions/client.ts'
+import { PackedPackage } from '../support/packed.ts'
+import { type Bundler, bundlers, HostRelease } from '../support/sessions/bundles.ts'
+import { DaemonTrial } from '../support/sessions/daemon-trial.ts'
+import { eventually } from '../support/sessions/eventually.ts'
+import { FollowedStream } from '../support/sessions/followed.ts'
+import { MarkedProcesses } from '../support/sessions/processes.ts'
+import { TypedShell } from '../support/sessions/scene.ts'
+import { TerminalProgram } from '../support/sessions/terminal-program.ts'
+
+// Scenario *Sessions* 16: a host that bundlers make one program of, and that is the program of its daemons too.
+
+const laterVersion = '99.1.0'
+
+let folder: string
+let programs: TerminalProgram
+const source = (version: string) => join(folder, 'source', version)
+
+beforeAll(async () => {
+  folder = await realpath(await mkdtemp(join(tmpdir(), 'instar-bundled-')))
+  programs = await TerminalProgram.build()
+  await using packed = await PackedPackage.pack()
+  await packed.install(source(packageVersion))
+  await packed.install(source(laterVersion), { version: laterVersion })
+})
+afterAll(async () => {
+  await rm(folder, { recursive: true, force: true })
+  await programs?.[Symbol.asyncDispose]()
+})
+
+let releases = 0
+const release = (bundler: Bundler, version: string, outside?: string[]) =>
+  HostRelease.make(bundler, source(version), join(folder, `release-${++releases}`), outside)
+
+async function start(host: HostRelease, options: { keeper: boolean }): Promise<DaemonTrial> {
+  const trial = await DaemonTrial.start(host.daemon, options)
+  onTestFailed(async () => console.error(trial.finalLog || (await trial.log())))
+  return trial
+}
+
+test.each(Object.keys(bundlers) as Bundler[])(
+  '16: a host bundled by %s: its bundle is the predecessor, the successor, and the daemon after a crash',
+  async (bundler) => {
+    const host = await release(bundler, packageVersion)
+    await using trial = await start(host, { keeper: true })
+    const client = await trial.client()
+    const stream = new FollowedStream(await client.open({ command: programs.stream({ rate: 500_000 }) }))
+    const shell = new TypedShell(await client.open({ command: ['sh'], env: { PS1: '$ ' } }))
+    for (let round = 1; round <= 2; round += 1) {
+      expect(await client.upgrade()).toMatchObject({ outcome: 'handed-over', reason: null })
+      expect((await client.info()).version).toBe(packageVersion)
+      await shell.asks(`echo after-$((${round} * 100)) $$`, `after-${round * 100} ${shell.session.info.pid}`)
+      await stream.reaches(stream.offset + 100_000)
+    }
+    await stream.session.close()
+    await stream.ends()
+    await trial.kill()
+    await client.info() // what is typed before the crash has been noticed goes with the dead daemon
+    await shell.asks('echo crashed-$((100 * 3)) $$', `crashed-300 ${shell.session.info.pid}`)
+    const running = await trial.processes.all()
+    expect(running.find(({ command }) => command.includes(` ${host.main} session-daemon kept `))).toBeDefined()
+    await shell.session.write(Buffer.from('exit 7\n'))
+    expect(await shell.session.exit).toMatchObject({ code: 7 })
+    // For which both packages with compiled parts have to be found.
+    expect(await trial.log()).not.toContain('without a journal')
+  },
+)
+
+test('16: a newer release of a host takes over from an older one, made by another bundler, and the older one may go', async () => {
+  const older = await release('esbuild, as one module', packageVersion)
+  const newer = await release('Vite, for servers', laterVersion)
+  const home = await mkdtemp(join(tmpdir(), 'instar-bundled-home-'))
+  const processes = new MarkedProcesses()
+  const directory = join(home, 'sessions/main')
+  try {
+    const started = await older.tell(home, 'start', processes.environment)
+    expect(started).toMatchObject({ version: packageVersion, keeper: { pid: expect.any(Number) } })
+    await using client = await connectDaemon({ path: join(directory, 'daemon.sock') })
+    const shell = new TypedShell(await client.open({ command: ['sh'], env: { PS1: '$ ' } }))
+
+    const updated = await newer.tell(home, 'update', processes.environment)
+    expect(updated).toMatchObject({ outcome: 'handed-over', version: laterVersion, sessions: 1 })
+    await rm(dirname(older.main), { recursive: true })
+
+    expect(await client.info()).toMatchObject({ version: laterVersion })
+    await shell.asks('echo still-$((100 * 2)) $$', `still-200 ${shell.session.info.pid}`)
+    const opened = new FollowedStream(await client.open({ command: programs.stream({ bytes: 100_000, code: 9 }) }))
+    expect(await opened.ends()).toMatchObject({ code: 9, offset: 100_000 })
+    const { pid } = await client.info()
+    process.kill(pid, 'SIGKILL')
+    await eventually(async () => (await client.info()).pid !== pid, 'another daemon')
+    await shell.asks('echo crashed-$((100 * 3)) $$', `crashed-300 ${shell.session.info.pid}`)
+    expect(await client.info()).toMatchObject({ version: laterVersion })
+  } finally {
+    await newer.tell(home, 'stop', processes.environment)
+    await eventually(async () => (await processes.all()).length === 0, 'the end of every process')
+    expect(existsSync(join(directory, 'daemon.sock'))).toBe(false)
+    await rm(home, { recursive: true })
+  }
+})
