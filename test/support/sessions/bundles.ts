@@ -57,7 +57,10 @@ export class HostRelease {
     readonly keeper: string,
   ) {}
 
-  /** @param source A folder with the package installed in it. It is not needed any more afterwards. */
+  /**
+   * @param source A folder with the package installed in it. It is not needed any more afterwards.
+   * @param outside The packages that are installed beside the bundle.
+   */
   static async make(bundler: Bundler, source: string, folder: string, outside = nativePackages): Promise<HostRelease> {
     await mkdir(join(folder, 'node_modules'), { recursive: true })
     const entry = join(source, 'host.mjs')
@@ -74,13 +77,20 @@ export class HostRelease {
   }
 
   /** Runs the host for one step. */
-  async tell(home: string, verb: 'start' | 'update' | 'stop', environment: Record<string, string>): Promise<unknown> {
+  async tell(home: string, words: readonly string[], environment: Record<string, string>): Promise<unknown> {
     const env = { ...process.env, ...environment }
-    const { stdout } = await promisify(execFile)(process.execPath, [this.main, home, verb], { env })
+    const { stdout } = await promisify(execFile)(process.execPath, [this.main, home, ...words], { env })
     return JSON.parse(stdout)
+  }
+
+  /** A folder for a package that is installed beside the bundle. */
+  async place(name: string): Promise<string> {
+    const folder = join(dirname(this.main), 'node_modules', name)
+    await mkdir(folder)
+    return folder
   }
 }
 
 const nativePackages = ['node-pty', 'fs-native-extensions']
 
-const packageFolder = (name: string) => dirname(require.resolve(`${name}/package.json`, { paths: [root] }))
+export const packageFolder = (name: string) => dirname(require.resolve(`${name}/package.json`, { paths: [root] }))
