@@ -55,8 +55,11 @@ const defaultSize = { columns: 80, rows: 24 }
 
 /** More than a master reads before it tells of it. */
 const readBytesMax = 64 * 1024
-/** So much may have been read beyond what is known to have been, when a daemon is killed. */
-const reservedBytes = 256 * 1024
+/**
+ * So much may have been read beyond what is known to have been, when a daemon is killed. What a client had not been given
+ * comes on top of it in the gap that it is told of; together they stay below 256 KiB where it kept up.
+ */
+const reservedBytes = 128 * 1024
 
 /**
  * The terminals and those who look at them. It neither knows how it came to be (`takeover.ts`) nor how it is replaced
@@ -483,6 +486,23 @@ export class Daemon implements SessionHost, ConnectionHost {
     this.options.keeper?.channel.resume()
     for (const session of this.sessions.values()) session.thaw()
     for (const connection of [...this.connections]) connection.thaw()
+  }
+
+  /**
+   * Another process has served for a while and is gone: what it read is lost, and where it stopped in the middle of a frame
+   * nobody knows. As after a crash, only that this process still has everything else.
+   */
+  goOnAfterAnother(): void {
+    const { scrollbackBytes } = this.options.settings
+    for (const session of this.sessions.values()) {
+      if (session.exit !== null) continue
+      const known = session.ring.end
+      const to = known + reservedBytes
+      const ring = new Ring(scrollbackBytes, { offset: to, hash: { from: to, crc32: 0 } })
+      session.goOnAfterLoss(ring, { from: 0, known, to })
+    }
+    for (const connection of [...this.connections]) connection.breakOff()
+    this.options.keeper?.channel.hello()
   }
 
   release(): void {

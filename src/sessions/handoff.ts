@@ -267,13 +267,25 @@ export class Handoff {
       this.child.kill('SIGKILL')
       await this.exited
     }
+    const served = await this.hasServed()
     this.stream?.close()
     if (this.frozen) {
       this.frozen = false
-      for (const [session, input] of this.laidDown) session.write(input)
+      for (const [session, input] of this.laidDown) if (!served) session.write(input)
+      if (served) this.daemon.goOnAfterAnother()
       this.daemon.thaw()
     }
     this.daemon.release()
+  }
+
+  /** An ack that came too late to count: until it was killed, the successor may have read, written and answered. */
+  private async hasServed(): Promise<boolean> {
+    if (!this.frozen) return false
+    for (;;) {
+      const message = await this.stream!.next().catch(() => null) // its end has come, or comes now
+      if (message === null) return false
+      if (Verdict.safeParse(message.json).data?.type === 'ack') return true
+    }
   }
 
   private hear(signal: AbortSignal) {
