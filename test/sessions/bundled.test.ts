@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs'
 import { cp, mkdtemp, realpath, rm, symlink, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
-import { afterAll, beforeAll, expect, onTestFailed, test } from 'vitest'
+import { afterAll, beforeAll, expect, onTestFailed, onTestFinished, test } from 'vitest'
 import pinned from '../../package.json' with { type: 'json' }
 import { packageVersion } from '../../src/package-info.ts'
 import { connectDaemon } from '../../src/sessions/client.ts'
@@ -79,6 +79,9 @@ test('16: a newer release of a host takes over from an older one, made by anothe
   const newer = await release('Vite, for servers', laterVersion)
   const home = await mkdtemp(join(tmpdir(), 'instar-bundled-home-'))
   const processes = new MarkedProcesses()
+  onTestFinished(async () => {
+    for (const { pid } of await processes.all()) process.kill(pid, 'SIGKILL')
+  })
   const directory = join(home, 'sessions/main')
   try {
     const started = await older.tell(home, ['start'], processes.environment)

@@ -4,11 +4,10 @@
 //   host HOME start | update | stop     tells its daemon; the answer is a line of JSON, also of an error
 //   host HOME start careless            the same, without saying what its daemon is
 //   host session-daemon ARGUMENTS       is the daemon
-import { errorRecord, openController, parseConfig } from 'instar'
-import { runDaemon } from 'instar/sessions/daemon'
-
 async function main([word, ...args]) {
-  if (word === 'session-daemon') return runDaemon(args)
+  // Loaded when they are needed, which has bundlers put them into files of their own where they can.
+  if (word === 'session-daemon') return (await import('instar/sessions/daemon')).runDaemon(args)
+  const { errorRecord, openController, parseConfig } = await import('instar')
   const [verb, how] = args
   const command = [process.execPath, process.argv[1], 'session-daemon']
   const controller = await openController({
