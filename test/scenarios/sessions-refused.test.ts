@@ -212,7 +212,8 @@ test('9: the new version is asked for after the predecessor has gone; the enviro
   })
   const command = [process.execPath, join(newer, scene.daemon.main.slice(folder.length))]
   const { successor } = await client.upgrade({ command })
-  expect(existsSync(`/proc/${old.pid}`)).toBe(false)
+  // What is left of it is for its parent, this process, to hear of.
+  await eventually(async () => !existsSync(`/proc/${old.pid}`), 'the end of the predecessor')
   expect(await client.info()).toMatchObject({ version: '9.9.9', pid: successor, generation: old.generation + 1 })
   expect(await told).toMatchObject({ version: '9.9.9', pid: successor })
 })
