@@ -147,11 +147,14 @@ export class Daemon implements SessionHost, ConnectionHost {
     if (ring.end + readBytesMax > reserved) this.mark(handle, { settled: ring.end, reserved: ring.end + reservedBytes })
   }
 
+  /** One that prints little needs no room beyond the next read: less of it would be in doubt after a crash. */
   private settle(): void {
     const { watermarks } = this.options
     for (const { handle, ring, exit } of this.moved) {
-      const mark = watermarks?.get(handle)
-      if (mark !== undefined && exit === null) this.mark(handle, { settled: ring.end, reserved: mark.reserved })
+      const before = watermarks?.get(handle)
+      if (before === undefined || exit !== null) continue
+      const isQuiet = ring.end - before.settled < quietBytesMax
+      this.mark(handle, { settled: ring.end, reserved: isQuiet ? ring.end + readBytesMax : before.reserved })
     }
     this.moved.clear()
   }
