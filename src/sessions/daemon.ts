@@ -60,6 +60,8 @@ const readBytesMax = 64 * 1024
  * comes on top of it in the gap that it is told of; together they stay below 256 KiB where it kept up.
  */
 const reservedBytes = 128 * 1024
+/** In one turn of the loop. */
+const quietBytesMax = 4 * 1024
 
 /**
  * The terminals and those who look at them. It neither knows how it came to be (`takeover.ts`) nor how it is replaced
