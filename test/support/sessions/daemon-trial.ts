@@ -44,6 +44,7 @@ export class DaemonTrial implements AsyncDisposable {
   finalLog = ''
 
   private readonly clients: DaemonClient[] = []
+  private ending: Promise<void> | null = null
 
   private constructor(
     /** Goes with the trial; the daemon's directory is in it. */
@@ -161,7 +162,12 @@ export class DaemonTrial implements AsyncDisposable {
     return entries.filter((path) => !lasting.test(path))
   }
 
-  async [Symbol.asyncDispose](): Promise<void> {
+  [Symbol.asyncDispose](): Promise<void> {
+    this.ending ??= this.end()
+    return this.ending
+  }
+
+  private async end(): Promise<void> {
     const complaints: string[] = []
     try {
       for (const client of this.clients) await client.close()

@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, onTestFailed } from 'vitest'
+import { afterAll, beforeAll, onTestFailed, onTestFinished } from 'vitest'
 import type { Session } from '../../../src/sessions/client.ts'
 import { type Compiled, compile } from '../compiled.ts'
 import { type DaemonProgram, DaemonTrial, type TrialOptions } from './daemon-trial.ts'
@@ -42,6 +42,8 @@ export function sessionScene(...alsoCompiled: string[]): Scene {
     },
     async start(options) {
       const trial = await DaemonTrial.start(this.daemon, options)
+      // One that runs out of time does not come to its own end; what else is wrong has been told by then.
+      onTestFinished(() => trial[Symbol.asyncDispose]().catch(() => {}))
       onTestFailed(async () => console.error(trial.finalLog || (await trial.log())))
       return trial
     },
