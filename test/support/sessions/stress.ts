@@ -17,6 +17,8 @@ export interface StressOptions {
   /** Sessions that do nothing. */
   readonly idle?: number
   readonly clients: number
+  /** Default: beside it sessions come and end, and clients come and go, as fast as they can. */
+  readonly beside?: boolean
   readonly upgrades: number
   /** Between two upgrades. */
   readonly pauseMs?: number
@@ -54,7 +56,15 @@ export async function stress(
   programs: TerminalProgram,
   options: StressOptions,
 ): Promise<StressReport> {
-  const { printing, echoing, idle = 0, clients: clientCount, upgrades: upgradeCount, pauseMs = 20 } = options
+  const {
+    printing,
+    echoing,
+    idle = 0,
+    clients: clientCount,
+    upgrades: upgradeCount,
+    beside = true,
+    pauseMs = 20,
+  } = options
   const clients = await Promise.all(Array.from({ length: clientCount }, () => trial.client({ reconnect: false })))
   const clientOf = (index: number) => clients[index % clients.length]!
   const printer = programs.stream({ begin: 1, ...(options.rate !== undefined && { rate: options.rate }) })
@@ -78,16 +88,18 @@ export async function stress(
       await stream.session.write(numbered(at, length))
     })
   let ends = 0
-  running.loop(async () => {
-    await shortLife(clientOf(ends), programs)
-    ends += 1
-  })
   let connects = 0
-  running.loop(async () => {
-    await using client = await connectDaemon({ path: trial.socket, reconnect: false })
-    await client.info()
-    connects += 1
-  })
+  if (beside) {
+    running.loop(async () => {
+      await shortLife(clientOf(ends), programs)
+      ends += 1
+    })
+    running.loop(async () => {
+      await using client = await connectDaemon({ path: trial.socket, reconnect: false })
+      await client.info()
+      connects += 1
+    })
+  }
 
   const began = performance.now()
   const results: HandoffResult[] = []
