@@ -3,7 +3,7 @@ import { spawn } from 'node:child_process'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { source, withCompiled } from './compiled.mjs'
-import { inTurns, median, percentile, row, timed } from './measure.mjs'
+import { inScratch, inTurns, median, percentile, row, timed } from './measure.mjs'
 import { DaemonTerminal, echoTimes, isThere, multiplexers, OwnTerminal, quiet, timeToEnd } from './terminals.mjs'
 
 const streamBytes = 100_000_000
@@ -41,7 +41,7 @@ export const sessions = ({ long = false } = {}) =>
         async withDaemon(work) {
           const trial = await DaemonTrial.start(daemon, { keeper: true })
           try {
-            return await work(trial, await trial.client({ reconnect: false }))
+            return await inScratch(async (scratch) => work(trial, await trial.client({ reconnect: false }), scratch))
           } finally {
             await trial[Symbol.asyncDispose]()
           }
@@ -136,26 +136,26 @@ async function silence({ withDaemon, programs }) {
 }
 
 async function throughput({ withDaemon, own, programs }) {
-  return withDaemon(async (trial, client) => {
-    const command = programs.stream({ bytes: streamBytes })
+  return withDaemon(async (_, client, scratch) => {
+    const command = programs.stream({ bytes: streamBytes, begin: 1 })
     const peers = Object.keys(multiplexers).filter(isThere)
-    const side = (open) => async () => {
-      const { ms, received } = await timeToEnd(open)
-      arrived.push(received)
+    const rate = async (terminal, { whole = true } = {}) => {
+      const { ms, received } = await timeToEnd(terminal)
+      if (whole && received !== streamBytes) throw new Error(`${received} bytes of ${streamBytes} arrived`)
       return streamBytes / 1e6 / (ms / 1000)
     }
-    const arrived = []
     const rates = await inTurns(5, {
-      daemon: side(() => DaemonTerminal.open(client, command)),
-      own: side(() => new OwnTerminal(own, command)),
+      daemon: async () => rate(await DaemonTerminal.open(client, command)),
+      own: () => rate(new OwnTerminal(own, command)),
       ...Object.fromEntries(
         peers.map((name) => [
           name,
           async () => {
-            const { command: seen, close } = await multiplexers[name](trial.temporary, command)
-            const rate = await side(() => new OwnTerminal(own, seen))()
+            const { command: seen, close } = await multiplexers[name](scratch, command)
+            // Both print something of their own as well, and one shows only what fits.
+            const value = await rate(new OwnTerminal(own, seen), { whole: false })
             close()
-            return rate
+            return value
           },
         ]),
       ),
@@ -195,7 +195,7 @@ async function throughput({ withDaemon, own, programs }) {
 }
 
 async function echoes({ withDaemon, own, programs }) {
-  return withDaemon(async (trial, client) => {
+  return withDaemon(async (trial, client, scratch) => {
     const peers = Object.keys(multiplexers).filter(isThere)
     const terminals = {
       own: new OwnTerminal(own, programs.echo()),
@@ -203,7 +203,7 @@ async function echoes({ withDaemon, own, programs }) {
     }
     const closes = []
     for (const name of peers) {
-      const { command, close } = await multiplexers[name](trial.temporary, programs.echo())
+      const { command, close } = await multiplexers[name](scratch, programs.echo())
       terminals[name] = new OwnTerminal(own, command)
       closes.push(close)
     }

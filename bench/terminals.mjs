@@ -1,6 +1,6 @@
 // The same program in a terminal of this process, in the daemon's, and in those of multiplexers seen in a terminal here.
 import { spawnSync } from 'node:child_process'
-import { existsSync } from 'node:fs'
+import { existsSync, readFileSync } from 'node:fs'
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 
@@ -43,7 +43,7 @@ export class OwnTerminal {
   }
 
   async end() {
-    process.kill(this.pid, 'SIGKILL')
+    endIfThere(this.pid)
     await this.ended
   }
 }
@@ -98,7 +98,13 @@ export const isThere = (program) => spawnSync('sh', ['-c', 'command -v "$0"', pr
 /** Multiplexers: what to run in a terminal so that `command` runs in theirs and is seen there. */
 export const multiplexers = {
   async dtach(directory, command) {
-    return { command: ['dtach', '-c', join(directory, socketName()), '-E', '-z', '-r', 'none', ...command], close() {} }
+    const socket = join(directory, socketName())
+    // What runs in it is all that ends it.
+    const named = ['sh', '-c', 'echo $$ > "$0"; exec "$@"', `${socket}.pid`, ...command]
+    return {
+      command: ['dtach', '-c', socket, '-E', '-z', '-r', 'none', ...named],
+      close: () => endIfThere(Number(readFileSync(`${socket}.pid`, 'latin1'))),
+    }
   },
   async tmux(directory, command) {
     const socket = join(directory, socketName())
@@ -111,13 +117,22 @@ export const multiplexers = {
   },
 }
 
+function endIfThere(pid) {
+  try {
+    process.kill(pid, 'SIGKILL')
+  } catch {
+    // It has come to its own end.
+  }
+}
+
 let sockets = 0
 const socketName = () => `mux-${++sockets}`
 
-/** How long a printing program takes to its end, from before it is opened; and how much of it arrived. */
-export async function timeToEnd(open) {
+/** How long a printing program that waits for a key takes from there to its end; and how much of it arrived. */
+export async function timeToEnd(terminal) {
+  await quiet(terminal)
   const start = performance.now()
-  const terminal = await open()
+  terminal.write(letters.subarray(0, 1))
   await terminal.ended
   return { ms: performance.now() - start, received: terminal.received }
 }
