@@ -34,9 +34,14 @@ export interface StressReport {
   readonly ends: number
   /** In a tight loop beside it; each got an answer. */
   readonly connects: number
-  /** Of the daemon, after the first upgrade and after the last. */
-  readonly residentBytes: readonly [number, number]
-  readonly descriptors: readonly [number, number]
+  /** Of the daemon after the first upgrade, before anything went on beside it, and after the last. */
+  readonly first: Footprint
+  readonly last: Footprint
+}
+
+export interface Footprint {
+  readonly residentBytes: number
+  readonly descriptors: number
 }
 
 const typedAheadBytes = 3000
@@ -77,6 +82,18 @@ export async function stress(
     typed.push(new FollowedStream(await clientOf(index).open({ command: programs.echo() })))
   for (const stream of typed) await stream.reaches(promptBytes)
 
+  const began = performance.now()
+  const upgrades: HandoffResult[] = []
+  const upgrade = async () => {
+    const number = upgrades.length + 1
+    const result = await clientOf(number).upgrade()
+    if (result.outcome !== 'handed-over') throw new Error(`upgrade ${number}: ${JSON.stringify(result.reason)}`)
+    upgrades.push(result)
+    options.onUpgrade?.(result, number)
+    return result.successor!
+  }
+  const first = await footprint(await upgrade())
+
   const running = new Running()
   const sent = new Map(typed.map((stream) => [stream, promptBytes]))
   for (const stream of typed)
@@ -101,24 +118,14 @@ export async function stress(
     })
   }
 
-  const began = performance.now()
-  const results: HandoffResult[] = []
-  const resident: number[] = []
-  const descriptors: number[] = []
-  for (let number = 1; number <= upgradeCount; number += 1) {
-    const result = await running.orFails(clientOf(number).upgrade())
-    if (result.outcome !== 'handed-over') throw new Error(`upgrade ${number}: ${JSON.stringify(result.reason)}`)
-    results.push(result)
-    options.onUpgrade?.(result, number)
+  while (upgrades.length < upgradeCount) {
+    await running.orFails(upgrade())
     await running.orFails(sleep(pauseMs))
     for (const stream of printed) stream.looked()
-    if (number === 1 || number === upgradeCount) {
-      resident.push(await residentBytes(result.successor!))
-      descriptors.push((await descriptorsOf(result.successor!)).length)
-    }
   }
   const seconds = (performance.now() - began) / 1000
   await running.stop()
+  const last = await footprint(upgrades.at(-1)!.successor!, first)
 
   for (const stream of typed) await stream.reaches(sent.get(stream)!)
   for (const stream of printed) await stream.reaches(stream.offset + 10_000)
@@ -129,14 +136,23 @@ export async function stress(
       throw new Error(`${stream.session.id} ended with ${JSON.stringify(exit)} and ${stream.gaps.length} gaps`)
   }
   return {
-    upgrades: results,
+    upgrades,
     bytes: [...printed, ...typed].reduce((sum, { offset }) => sum + offset, 0),
     seconds,
     ends,
     connects,
-    residentBytes: [resident[0]!, resident.at(-1)!],
-    descriptors: [descriptors[0]!, descriptors.at(-1)!],
+    first,
+    last,
   }
+}
+
+/** What a daemon holds; with `before`, once it holds no more than that, or does not come down to it. */
+async function footprint(pid: number, before?: Footprint): Promise<Footprint> {
+  const count = async () => (await descriptorsOf(pid)).length
+  // Clients that have left and sessions that have ended are let go of in a moment.
+  if (before !== undefined)
+    await eventually(async () => (await count()) <= before.descriptors, '', 5_000).catch(() => {})
+  return { residentBytes: await residentBytes(pid), descriptors: await count() }
 }
 
 /** A session that prints something and ends, by a code or a signal; whether anybody looks differs as well. */
