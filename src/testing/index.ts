@@ -1,7 +1,7 @@
 /** What a host tests itself with. The `instar/testing` subpath. */
 export { type Fault, SimulatedDisk, type SimulatedDiskOptions, seededRandom } from './disk.ts'
 export { type Ended, type KillMatrixOptions, type KillMatrixReport, killMatrix, type Scenario } from './kill-matrix.ts'
-export { mortal, type Step } from './mortal.ts'
+export { type Mortal, mortal, type Step } from './mortal.ts'
 export type { Passage } from './passages.ts'
 export {
   type AnswerFault,

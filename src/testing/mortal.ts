@@ -9,8 +9,8 @@ import { z } from 'zod'
 /** Where a life ends: at its `step`-th change of the world after record `after`, at the latest before the next record. */
 export interface KillPoint {
   readonly after: number
-  /** Counted from 1. */
-  readonly step: number | 'commit'
+  /** Counted from 1; or the first that is called so, where what comes before it is not the same every time. */
+  readonly step: Step['step'] | { readonly what: string }
   /** `torn`: half of it is done, as when a crash falls into a write. */
   readonly how: How
 }
@@ -40,7 +40,7 @@ const Order = z.object({
   point: z
     .object({
       after: z.int(),
-      step: z.union([z.int(), z.literal('commit')]),
+      step: z.union([z.int(), z.literal('commit'), z.object({ what: z.string() })]),
       how: z.enum(['before', 'torn', 'after']),
     })
     .nullable(),
@@ -52,11 +52,12 @@ const Order = z.object({
  * no kill matrix started the program, it does nothing.
  *
  * It works by replacing functions of Node, so the program under it is the real one. Modules that have copied functions
- * of `node:fs` before this call keep them, and what the program writes by other means is not noticed.
+ * of `node:fs` before this call keep them, and what the program changes by other means is noticed only where it says so
+ * to what is returned.
  */
-export function mortal(): void {
+export function mortal(): Mortal {
   const text = process.env[orderVariable]
-  if (text === undefined) return
+  if (text === undefined) return immortal
   delete process.env[orderVariable]
   const { home, ...order } = Order.parse(JSON.parse(text))
   const life = new MortalLife(order)
@@ -64,7 +65,15 @@ export function mortal(): void {
   watchProcesses(life)
   watchConnections(life)
   syncBuiltinESMExports()
+  return { change: (what, run) => life.make({ what, hows: ['before', 'after'] }, run) }
 }
+
+export interface Mortal {
+  /** Makes a change of the world that is made by means of which `mortal` knows nothing: it can die before it or after. */
+  change<Result>(what: string, run: () => Result): Result
+}
+
+const immortal: Mortal = { change: (_, run) => run() }
 
 /** A change of the world that is about to be made. */
 interface Change {
@@ -118,10 +127,10 @@ class MortalLife {
     return result
   }
 
-  private fateAt({ after, step }: Step): How | null {
+  private fateAt({ after, step, what }: Step): How | null {
     const { point } = this
     if (point?.after !== after) return null
-    if (point.step === step) return point.how
+    if (typeof point.step === 'object' ? point.step.what === what : point.step === step) return point.how
     return step === 'commit' ? 'before' : null
   }
 
@@ -227,7 +236,8 @@ function changeBy(name: (typeof changingFunctions)[number], args: readonly unkno
   }
 }
 
-const segment = /^journal[/\\]\d{16}\.segment$/
+/** Of whatever journal lies below the home: a process writes one. */
+const segment = /(^|[/\\])\d{16}\.segment$/
 
 function writing(fd: number, path: string, data: unknown): Change {
   const tear = () => void writeSync(fd, half(data))
