@@ -165,6 +165,7 @@ export class Connection {
     if (gap !== null) {
       this.send(gapFrame(handle, gap))
       attachment.cursor = gap.to
+      if (gap.to < ring.start) return true
     } else if (cursor < ring.start) return false // its history is on the way
     const bytes = ring.read(attachment.cursor, limits.dataBytesMax)
     attachment.movedAtMs = Date.now()

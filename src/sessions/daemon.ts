@@ -78,8 +78,8 @@ export class Daemon implements SessionHost, ConnectionHost {
   private readonly exits: ExitRecords
   private readonly waiting = new Map<Session, Set<(exit: SessionExit) => void>>()
   private readonly statuses = new Map<number, Status>()
-  /** Sessions that printed in this turn of the loop. */
-  private readonly moved = new Set<Session>()
+  /** Sessions that printed in this turn of the loop, and where they were before. */
+  private readonly moved = new Map<Session, number>()
   /** Requests that change something wait here while everything is being handed over. */
   private held: (() => void)[] | null = null
   /** Ids of sessions that are being opened. */
@@ -134,29 +134,30 @@ export class Daemon implements SessionHost, ConnectionHost {
     setTimeout(() => this.statuses.delete(pid), statusKeptMs).unref()
   }
 
-  printed(session: Session): void {
+  printed(session: Session, bytes: number): void {
     for (const { connection } of session.attachments) connection.wake()
     this.reserve(session)
     if (this.options.watermarks === null || this.moved.has(session)) return
-    this.moved.add(session)
+    this.moved.set(session, session.ring.end - bytes)
     if (this.moved.size === 1) setImmediate(() => this.settle())
   }
 
   /** Before more is read than was reserved, more is reserved: what a daemon that is killed had read is never beyond. */
-  reserve({ handle, ring }: Session): void {
+  reserve({ handle, ring, certainTo }: Session): void {
     const { watermarks } = this.options
     const { reserved = 0 } = watermarks?.get(handle) ?? {}
-    if (ring.end + readBytesMax > reserved) this.mark(handle, { settled: ring.end, reserved: ring.end + reservedBytes })
+    if (ring.end + readBytesMax > reserved)
+      this.mark(handle, { settled: certainTo, reserved: ring.end + reservedBytes })
   }
 
   /** One that prints little needs no room beyond the next read: less of it would be in doubt after a crash. */
   private settle(): void {
     const { watermarks } = this.options
-    for (const { handle, ring, exit } of this.moved) {
-      const before = watermarks?.get(handle)
-      if (before === undefined || exit !== null) continue
-      const isQuiet = ring.end - before.settled < quietBytesMax
-      this.mark(handle, { settled: ring.end, reserved: isQuiet ? ring.end + readBytesMax : before.reserved })
+    for (const [{ handle, ring, exit, certainTo }, before] of this.moved) {
+      const mark = watermarks?.get(handle)
+      if (mark === undefined || exit !== null) continue
+      const isQuiet = ring.end - before < quietBytesMax
+      this.mark(handle, { settled: certainTo, reserved: isQuiet ? ring.end + readBytesMax : mark.reserved })
     }
     this.moved.clear()
   }
@@ -504,7 +505,7 @@ export class Daemon implements SessionHost, ConnectionHost {
       const known = session.ring.end
       const to = known + reservedBytes
       const ring = new Ring(scrollbackBytes, { offset: to, hash: { from: to, crc32: 0 } })
-      session.goOnAfterLoss(ring, { from: 0, known, to })
+      session.goOnAfterLoss(ring, { known, to })
     }
     for (const connection of [...this.connections]) connection.breakOff()
     this.options.keeper?.channel.hello()

@@ -193,6 +193,7 @@ export class Handoff {
         hash: session.ring.hash,
         size: session.plan.size,
         historyStart: session.ring.start,
+        doubt: session.knownDoubt,
         input: slices.add(this.layDown(session)),
         status: session.knownStatus,
       })),

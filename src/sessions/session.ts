@@ -24,12 +24,18 @@ export interface Attachment {
 /** What the daemon does for its sessions. */
 export interface SessionHost {
   /** More was printed: attached clients may be given it, and the watermark may have to be raised. */
-  printed(session: Session): void
+  printed(session: Session, bytes: number): void
   /** Its program has ended and all of its output is in the ring. */
   ended(session: Session, exit: SessionExit): void
   /** The program has taken so much input that clients may go on. */
   inputDrained(session: Session): void
   resize(descriptor: number, size: Size): void
+}
+
+/** Bytes `known` to before `to` may have been printed, or any part of them. */
+export interface Doubt {
+  readonly known: number
+  readonly to: number
 }
 
 export interface SessionStart {
@@ -54,8 +60,8 @@ export class Session {
 
   private identity: Identity
   private readonly master: Master | null
-  /** What may have been lost with a daemon that was killed. */
-  private lost: Gap | null = null
+  /** What may have been lost with a daemon that was killed: nobody knows how many of these bytes there were. */
+  private doubt: Doubt | null = null
   /** Not given to the program yet. */
   private input: Buffer | null = null
   private status: Status | null = null
@@ -82,7 +88,7 @@ export class Session {
       data: (bytes) => {
         this.ring.append(bytes)
         this.regulate()
-        this.host.printed(this)
+        this.host.printed(this, bytes.length)
       },
       end: () => {
         this.outputEnded = true
@@ -151,12 +157,21 @@ export class Session {
     }, hangupGraceMs)
   }
 
-  /** What a client that asks for byte `from` cannot have any more; null where all of it is here, or still to come. */
+  /**
+   * What a client that asks for byte `from` cannot have any more; null where all of it is here, or still to come. Where it
+   * ends another one may follow.
+   */
   gapBefore(from: number): Gap | null {
     const to = this.ring.start
     if (from >= to || this.ring.historyPending) return null
-    const known = this.lost !== null && to <= this.lost.to ? Math.max(from, this.lost.known) : to
-    return { from, known, to }
+    const { doubt } = this
+    if (doubt !== null && from < doubt.to) return { from, known: Math.max(from, doubt.known), to: doubt.to }
+    return { from, known: to, to }
+  }
+
+  /** Before this byte all that was ever counted has been printed. */
+  get certainTo(): number {
+    return this.doubt?.known ?? this.ring.end
   }
 
   // ---- reading
@@ -227,16 +242,21 @@ export class Session {
   // ---- handing over
 
   /** Where the session of a predecessor goes on, with the input that its program has not taken. */
-  continueAt(ring: Ring, size: Size, input: Buffer): void {
+  continueAt(ring: Ring, size: Size, input: Buffer, doubt: Doubt | null): void {
     this.ring = ring
+    this.doubt = doubt
     this.identity = { ...this.identity, size }
     this.input = input
   }
 
   /** Where it goes on after a daemon was killed. */
-  goOnAfterLoss(ring: Ring, lost: Gap): void {
+  goOnAfterLoss(ring: Ring, doubt: Doubt): void {
     this.ring = ring
-    this.lost = lost
+    this.doubt = { known: Math.min(doubt.known, this.doubt?.known ?? doubt.known), to: doubt.to }
+  }
+
+  get knownDoubt(): Doubt | null {
+    return this.doubt
   }
 
   /** From here on no byte moves in either direction. Synchronous, and {@link thaw} takes it back. */

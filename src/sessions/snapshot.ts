@@ -110,6 +110,8 @@ export const Delta = z.strictObject({
         size: Size,
         /** The oldest byte of the history that follows. */
         historyStart: offset,
+        /** What a crash before may have taken, so that gaps can be told as they are. */
+        doubt: z.strictObject({ known: offset, to: offset }).nullable(),
         /** Input that the program has not taken. */
         input: slice,
         /** How its program ended, where that is known already. */

@@ -177,13 +177,13 @@ export class Takeover {
     daemon.nextHandle = delta.nextHandle
     const marks: SessionMark[] = []
     const missing = new Set(this.adopted.map(({ identity }) => identity.handle))
-    for (const { handle, offset, hash, size, historyStart, input, status } of delta.sessions) {
+    for (const { handle, offset, hash, size, historyStart, doubt, input, status } of delta.sessions) {
       const session = daemon.sessions.get(handle)
       if (session === undefined || !missing.delete(handle))
         throw new InstarError('SNAPSHOT_INVALID', `the delta names session ${handle}, the plan does not`)
       const ring = new Ring(scrollbackBytes, { offset, hash })
       if (historyStart < offset) ring.expectHistory(historyStart)
-      session.continueAt(ring, size, cut(bytes, input))
+      session.continueAt(ring, size, cut(bytes, input), doubt)
       if (status !== null) session.told(status)
       marks.push({ handle, id: session.id, offset, crc32: hash.crc32 })
     }
@@ -270,7 +270,7 @@ export class Takeover {
       const { settled, reserved } = daemon.options.watermarks?.get(handle) ?? { settled: 0, reserved: 0 }
       const session = daemon.sessions.get(handle)!
       const ring = new Ring(scrollbackBytes, { offset: reserved, hash: { from: reserved, crc32: 0 } })
-      session.goOnAfterLoss(ring, { from: 0, known: settled, to: reserved })
+      session.goOnAfterLoss(ring, { known: settled, to: reserved })
       daemon.reserve(session)
       gaps.push({ handle, id, from: 0, known: settled, to: reserved })
       marks.push({ handle, id, offset: reserved, crc32: 0 })
@@ -321,7 +321,7 @@ function rehearse(): void {
     frozenAtMs: monotonicMs(),
     nextHandle: 2,
     predecessor: 1,
-    sessions: [{ handle: 1, offset: 0, hash, size, historyStart: 0, input: empty, status: null }],
+    sessions: [{ handle: 1, offset: 0, hash, size, historyStart: 0, doubt: null, input: empty, status: null }],
     gone: [1],
     ended: [{ identity, exit, historyStart: 0 }],
     connections: [{ number: 1, client: 'x', received: empty, unsent: empty, attachments, pending }],
@@ -332,7 +332,7 @@ function rehearse(): void {
     ring.append(Buffer.of(1))
     ring.expectHistory(0)
     const session = new Session(ended[0]!.identity, idleHost, { ring, exit: ended[0]!.exit })
-    session.continueAt(ring, size, cut(Buffer.alloc(0), empty))
+    session.continueAt(ring, size, cut(Buffer.alloc(0), empty), null)
     session.thaw()
     session.gapBefore(0)
   }
