@@ -77,14 +77,19 @@ const missing = (name, program) =>
 
 async function freezes({ withDaemon, programs }) {
   const frozen = async (busy, upgrades) =>
-    withDaemon(async (_, client) => {
-      for (let index = 0; index < busy; index += 1) await client.open({ command: programs.stream() })
-      const times = []
-      for (let index = 0; index < upgrades; index += 1) {
-        times.push((await handOver(client)).freezeMs)
-        await sleep(50)
-      }
-      return times
+    withDaemon(async (trial, client) => {
+      const ids = []
+      for (let index = 0; index < busy; index += 1)
+        ids.push((await client.open({ command: programs.stream({ begin: 1 }) })).id)
+      return discarding(trial, ids, async () => {
+        for (const id of ids) await (await client.session(id)).write('x')
+        const times = []
+        for (let index = 0; index < upgrades; index += 1) {
+          times.push((await handOver(client)).freezeMs)
+          await sleep(50)
+        }
+        return times
+      })
     })
   const [some, many] = [await frozen(64, 60), await frozen(256, 20)]
   return [
@@ -240,15 +245,23 @@ async function echoes({ withDaemon, own, programs }) {
 
 /** While another session prints all it can to a client in another process. */
 async function beside(trial, client, programs, work) {
-  const session = await client.open({ id: 'flood', command: programs.stream() })
+  const session = await client.open({ command: programs.stream() })
+  try {
+    return await discarding(trial, [session.id], work)
+  } finally {
+    await session.close()
+  }
+}
+
+/** While a client in another process takes all that these sessions print. */
+async function discarding(trial, ids, work) {
   const reader = fileURLToPath(new URL('./discard.mjs', import.meta.url))
-  const child = spawn(process.execPath, [reader, trial.socket, 'flood'], { stdio: ['ignore', 'ignore', 'inherit'] })
+  const child = spawn(process.execPath, [reader, trial.socket, ...ids], { stdio: ['ignore', 'ignore', 'inherit'] })
   await sleep(500)
   try {
     return await work()
   } finally {
     child.kill()
-    await session.close()
   }
 }
 
