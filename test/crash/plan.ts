@@ -1,6 +1,10 @@
+import type { DaemonCommand } from '../../src/sessions/protocol.ts'
+
 /** What the program of the crash tests does. Plain data: it travels as an argument. */
 export interface Plan {
   readonly machine: string
+  /** Of the run. Default `tool`. */
+  readonly key?: string
   readonly input: unknown
   /** For `parseConfig`; one runtime, `tool`. */
   readonly config: unknown
@@ -9,6 +13,19 @@ export interface Plan {
   readonly pace: number
   readonly rules: readonly Rule[]
   readonly sends: readonly Send[]
+  /** Beside `sends`: one after the other, each once. */
+  readonly script?: readonly Scene[]
+  /** What its session daemons are: see `ControllerOptions.sessions`. */
+  readonly daemons?: { readonly command: DaemonCommand; readonly keeper: string | null }
+}
+
+/** Something that happens as soon as the machine is in a state whose name begins so. */
+export interface Scene {
+  readonly when: string
+  /** An event from outside; */
+  readonly event?: { readonly type: string; readonly [field: string]: unknown }
+  /** or what befalls the session daemon. The machine is to notice it before the next scene begins. */
+  readonly befalls?: 'it is killed' | 'it is updated'
 }
 
 /** An event from outside, sent once. */
@@ -29,8 +46,8 @@ export interface Rule {
   readonly first?: true
   /** False: where it is to fail, it does not even begin. */
   readonly performs?: false
-  /** Then it waits until a stop is wanted. */
-  readonly waits?: true
+  /** Then it waits until a stop is wanted, or until so many scenes are over. */
+  readonly waits?: true | number
   /** Then it fails with this, the first `times` times. */
   readonly fails?: { readonly code: string; readonly fault?: string }
   readonly times?: number

@@ -1,8 +1,8 @@
 // The program that the crash tests kill: a controller with one run, steered by a plan (see `plan.ts`).
 //
 //   node program.js HOME PLAN-AS-JSON
-import { writeSync } from 'node:fs'
-import { join } from 'node:path'
+import { existsSync, writeFileSync, writeSync } from 'node:fs'
+import { dirname, join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { parseConfig } from '../../src/config.ts'
 import { openController } from '../../src/controller.ts'
@@ -12,6 +12,9 @@ import type { AnyFlow, Effect, EffectContext } from '../../src/run/flow.ts'
 import { Interpreter } from '../../src/run/interpreter.ts'
 import type { RunState } from '../../src/run/run.ts'
 import { type Clock, systemClock } from '../../src/run/timers.ts'
+import { until } from '../../src/run/until.ts'
+import { askDaemon } from '../../src/sessions/ask-daemon.ts'
+import { daemonDirectory } from '../../src/sessions/daemon-place.ts'
 import { mortal } from '../../src/testing/mortal.ts'
 import type { Plan, Rule } from './plan.ts'
 
@@ -71,7 +74,8 @@ async function follow(rule: Rule, perform: () => Promise<unknown>, { signal }: E
   const interpreter = await opened
   const stopWanted = () =>
     interpreter.list().some(({ context }) => (context as { stopWanted?: boolean }).stopWanted === true)
-  if (waits) while (!stopWanted()) await sleep(5, undefined, { signal })
+  if (waits === true) while (!stopWanted()) await sleep(5, undefined, { signal })
+  if (typeof waits === 'number') while (scenesOver < waits) await sleep(5, undefined, { signal })
   if (!failsNow) return answers ?? result
   const { code, fault } = fails
   throw new InstarError(code as InstarErrorCode, 'the plan says so', { details: { fault } })
@@ -101,13 +105,55 @@ async function sendWhatIsDue(interpreter: Interpreter, state: RunState): Promise
   }
 }
 
-const controller = await openController({ home, config: parseConfig(plan.config, '/'), schedule: false })
+// ---- scenes
+
+let scenesOver = 0
+
+async function playScenes(interpreter: Interpreter, run: string): Promise<void> {
+  const played = new Set<string | undefined>()
+  for await (const { id } of readJournal(join(home, 'journal'))) played.add((id as string | undefined) ?? undefined)
+  for (const [at, { when, event, befalls }] of (plan.script ?? []).entries()) {
+    const id = `scene-${at}`
+    const mark = join(dirname(home), id)
+    if (!played.has(id) && !existsSync(mark)) {
+      const state = await until(interpreter, run, (state) => stateName(state).startsWith(when))
+      if (event !== undefined) await interpreter.send(run, event, { id })
+      if (befalls !== undefined) {
+        const noticed = until(interpreter, run, ({ seq }) => seq > state.seq)
+        await (befalls === 'it is killed' ? killDaemon() : updateDaemon())
+        await noticed
+        writeFileSync(mark, '')
+      }
+    }
+    scenesOver = at + 1
+  }
+}
+
+const daemon = daemonDirectory(home, 'main')
+const { signal } = new AbortController()
+
+async function killDaemon(): Promise<void> {
+  const info = await askDaemon(daemon, (client) => client.info(), signal)
+  process.kill(info!.pid, 'SIGKILL')
+}
+
+async function updateDaemon(): Promise<void> {
+  await askDaemon(daemon, (client) => client.upgrade(), signal)
+}
+
+const { machine, input, key = 'tool', daemons: sessions } = plan
+const controller = await openController({
+  home,
+  config: parseConfig(plan.config, '/'),
+  schedule: false,
+  ...(sessions !== undefined && { sessions }),
+})
 void controller.failed.then((error) => writeSync(2, `the controller has failed: ${error.message}\n`))
 const interpreter = await opened
-const { machine, input } = plan
 const begun = interpreter.list().find((run) => run.machine.startsWith(`${machine}@`))
-const { run } = begun ?? (await interpreter.start(machine, { key: 'tool', input, busy: 'join' }))
+const { run } = begun ?? (await interpreter.start(machine, { key, input, busy: 'join' }))
 void sendWhatIsDue(interpreter, interpreter.get(run)!)
+void playScenes(interpreter, run)
 const { output } = await interpreter.ended(run)
 writeSync(1, `${JSON.stringify(output)}\n`)
 await controller.close()
