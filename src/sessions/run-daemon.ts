@@ -25,6 +25,7 @@ import { openJournal } from '../journal/journal.ts'
 import { Interpreter } from '../run/interpreter.ts'
 import type { RecordLog } from '../run/log.ts'
 import type { RunState } from '../run/run.ts'
+import { pause } from '../runtime/pause.ts'
 import { bindDirectory, socketName } from './daemon-place.ts'
 import { descriptors, Handoff } from './handoff.ts'
 import { builtKeeper } from './keeper.ts'
@@ -78,6 +79,7 @@ export function readArguments(args: readonly string[]): Arguments {
 }
 
 const journalsKept = 8
+const answerMs = 1_000
 
 /**
  * A session daemon, for the life of this process.
@@ -103,6 +105,7 @@ export async function runDaemon(args: readonly string[]): Promise<void> {
   let interpreter: Interpreter | undefined
   let server: Server | undefined
   let current: Handoff | null = null
+  let handing: Promise<unknown> = Promise.resolve()
   let takenOver: Promise<RunState> | undefined
 
   const end = async (code: number) => {
@@ -118,21 +121,26 @@ export async function runDaemon(args: readonly string[]): Promise<void> {
     restart: [...program, 'kept', ...options, '--buffer-bytes', String(scrollbackBytes), '--shell', shell],
     stopped: () => {
       if (keeper === null) rmSync(join(directory, socketName), { force: true }) // the keeper removes its own
-      void end(0)
+      // Whoever asked for a handoff meanwhile is told that there is none.
+      void within(answerMs, handing).then(() => setImmediate(() => void end(0)))
     },
     listen: async (made) => {
       server = made
       if (mode === 'start') await bind(made, directory)
       else made.listen({ fd: descriptors.listener })
     },
-    handOver: async (command) => {
-      const input = { name, command: command ?? program }
-      await takenOver // what a predecessor still sends has to be here first
-      const { run } = await interpreter!.start('daemon-handoff', { key: name, input, busy: 'join' })
-      const { output } = await interpreter!.ended(run)
-      return resultOf(output as HandoffOutput)
+    handOver: (command) => {
+      const handed = handOver(command ?? program)
+      handing = handed.catch(() => {}) // told to whoever asked
+      return handed
     },
   })
+  const handOver = async (command: readonly string[]): Promise<HandoffResult> => {
+    await takenOver // what a predecessor still sends has to be here first
+    const { run } = await interpreter!.start('daemon-handoff', { key: name, input: { name, command }, busy: 'join' })
+    const { output } = await interpreter!.ended(run)
+    return resultOf(output as HandoffOutput)
+  }
   const world = {
     begin: () => {
       current = new Handoff(takeover.daemon, {
@@ -194,6 +202,9 @@ export async function runDaemon(args: readonly string[]): Promise<void> {
   const said = await renewKeeper(channel).catch((error) => `the keeper could not be looked at: ${String(error)}`)
   if (said !== null) log(said)
 }
+
+/** Waits for `work`, but no longer than `ms`. */
+const within = (ms: number, work: Promise<unknown>) => Promise.race([work, pause(ms)])
 
 function resultOf({ outcome, successor, freezeMs, sessions, failure }: HandoffOutput): HandoffResult {
   return {
