@@ -29,6 +29,8 @@ interface Supervision {
   readonly isBroken?: true
   readonly rules?: readonly Rule[]
   readonly script: readonly Scene[]
+  /** Who asked for something and is told that it failed. */
+  readonly refuses?: readonly string[]
   /** The version of the daemon that runs afterwards. The sessions that were there before are still there. */
   readonly leaves: string | null
   /** How fast the machine's time runs. */
@@ -58,6 +60,7 @@ const all: Record<string, Supervision> = {
       wish('absent', 'stop', 'f'),
       release('absent'),
     ],
+    refuses: ['e'],
     leaves: null,
   },
   'one thing is asked after the other': {
@@ -106,6 +109,7 @@ const all: Record<string, Supervision> = {
       wish('running.upToDate', 'stop', 'b'),
       release('running.upToDate'),
     ],
+    refuses: ['a', 'b'],
     leaves: packageVersion,
   },
   'one that runs cannot be watched': {
@@ -124,6 +128,7 @@ const all: Record<string, Supervision> = {
   'none can be started': {
     rules: [{ effect: 'start', performs: false, fails: { code: 'DAEMON_SPAWN_FAILED' } }],
     script: [wish('absent', 'start', 'a'), release('absent')],
+    refuses: ['a'],
     leaves: null,
   },
   'it cannot be known whether one is there': {
@@ -137,6 +142,7 @@ const all: Record<string, Supervision> = {
       expects('unclear'),
       release('unclear'),
     ],
+    refuses: ['a', 'b', 'c', 'd'],
     leaves: null,
   },
 }
@@ -204,7 +210,7 @@ export class SupervisionStage implements AsyncDisposable {
         shells.set(home, finds === undefined ? [] : await this.startWithSessions(home, finds))
       },
       check: async (ended) => {
-        assertAnswered(ended, script)
+        assertAnswered(ended, supervision)
         await inspect(ended.home, supervision.leaves, shells.get(ended.home)!)
       },
     }
@@ -235,11 +241,13 @@ export class SupervisionStage implements AsyncDisposable {
   }
 }
 
-/** Everybody who asked has got one answer. */
-function assertAnswered({ records }: Ended, script: readonly Scene[]): void {
+/** Everybody who asked has got one answer, and the right one. */
+function assertAnswered({ records }: Ended, { script, refuses = [] }: Supervision): void {
   const asked = script.flatMap(({ event }) => (typeof event?.id === 'string' ? [event.id] : []))
   const { answers } = passages.history(records).at(-1)!.run.snapshot.context as SupervisionContext
   expect(answers.flatMap(({ ids }) => ids).sort()).toEqual(asked)
+  const failed = answers.flatMap(({ ids, failure }) => (failure === null ? [] : ids))
+  expect(failed.sort(), JSON.stringify(answers)).toEqual(refuses)
 }
 
 /** Who runs there is who should, with every shell of before; and when that one is stopped, nothing is left. */

@@ -96,7 +96,7 @@ describe('17: while an upgrade is under way', () => {
     async ({ keeper }) => {
       await using trial = await scene.start({ keeper })
       const client = await trial.client({ reconnect: false })
-      for (let round = 0; round < 6; round += 1) {
+      for (let round = 0; round < 4; round += 1) {
         const [resized, closed, ending] = [
           await client.open({ command: ['sh'] }),
           await client.open({ command: scene.programs.stubborn() }),
@@ -110,7 +110,7 @@ describe('17: while an upgrade is under way', () => {
           keeper || !lost ? { ...end, lost: false } : { code: null, signal: null, lost: true }
         const upgrade = upgraded(client)
         // Earlier and later in the handoff from round to round.
-        await new Promise((resolve) => setTimeout(resolve, round * 40))
+        await new Promise((resolve) => setTimeout(resolve, round * 60))
         const opened = client.open({ command: scene.programs.stream({ bytes: 200_000, code: round, pause: 1 }) })
         const exit = closed.close()
         await Promise.all([resized.resize({ columns: 60 + round, rows: 20 }), ending.write(numbered(16, 1000))])

@@ -16,6 +16,8 @@ const markName = 'TRIAL_OF'
  */
 export class MarkedProcesses {
   private readonly id = randomUUID()
+  /** When each that was ever seen began: one that is ending has no environment any more, and still holds its locks. */
+  private readonly began = new Map<number, string>()
 
   get environment(): Record<string, string> {
     return { [markName]: this.id }
@@ -44,11 +46,14 @@ export class MarkedProcesses {
   private async look(pid: number): Promise<SeenProcess | null> {
     try {
       const environment = await readFile(`/proc/${pid}/environ`, 'latin1')
-      if (!environment.split('\0').includes(`${markName}=${this.id}`)) return null
       const stat = await readFile(`/proc/${pid}/stat`, 'latin1')
       const command = await readFile(`/proc/${pid}/cmdline`, 'latin1')
-      const parent = Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[1])
-      return { pid, parent, command: command.replaceAll('\0', ' ').trim() }
+      // proc(5): the name before them may hold anything; 22 fields in all up to the time of its start.
+      const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
+      const began = fields[19]!
+      if (environment.split('\0').includes(`${markName}=${this.id}`)) this.began.set(pid, began)
+      if (this.began.get(pid) !== began || ['Z', 'X'].includes(fields[0]!)) return null
+      return { pid, parent: Number(fields[1]), command: command.replaceAll('\0', ' ').trim() }
     } catch {
       return null // ended meanwhile, or of another user
     }
