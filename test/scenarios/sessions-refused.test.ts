@@ -292,8 +292,7 @@ describe('14: the socket', () => {
     async ({ keeper }) => {
       await using trial = await scene.start({ keeper })
       const stale = await stat(trial.socket)
-      for (const { pid } of await trial.processes.all()) process.kill(pid, 'SIGKILL')
-      await eventually(async () => (await trial.processes.all()).length === 0, 'the end of all')
+      await trial.killAll()
       expect(existsSync(trial.socket)).toBe(true)
       await trial.launch()
       expect((await stat(trial.socket)).ino).not.toBe(stale.ino)

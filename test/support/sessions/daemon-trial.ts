@@ -150,6 +150,15 @@ export class DaemonTrial implements AsyncDisposable {
     return pid
   }
 
+  /** Kills whatever runs, and what a keeper that has not been killed yet starts meanwhile. Resolves when all is gone. */
+  async killAll(): Promise<void> {
+    await eventually(async () => {
+      const left = await this.processes.all()
+      for (const { pid } of left) killIfThere(pid)
+      return left.length === 0
+    }, 'the end of what was killed')
+  }
+
   /** Everything that was logged so far. */
   async log(): Promise<string> {
     const files = [join(this.temporary, 'start.log'), join(this.directory, 'daemon.log')]
@@ -196,12 +205,8 @@ export class DaemonTrial implements AsyncDisposable {
       }
     const gone = async () => (await this.processes.all()).length === 0
     if (complaints.length === 0) await eventually(gone, 'the end of all', 10_000).catch(() => {})
-    // Parents first: a keeper would start what was killed again.
-    for (const left of await this.processes.all()) {
-      complaints.push(`left the process ${left.pid} (${left.command})`)
-      killIfThere(left.pid)
-    }
-    await eventually(gone, 'the end of what was killed', 10_000)
+    for (const { pid, command } of await this.processes.all()) complaints.push(`left the process ${pid} (${command})`)
+    await this.killAll()
     return complaints
   }
 }
