@@ -8,7 +8,7 @@
  *               begin=1   waits for a byte of input after line 0     pause=1   waits for one before it ends
  *   echo      writes line 0 of the numbered stream once it listens, then all that it reads
  *               bytes=N   ends after so many bytes of input
- *   sink      says "ready", reads nothing for delay=MS, then bytes=N of the numbered stream; says "whole" or
+ *   sink      says "ready", reads nothing until SIGUSR1, then bytes=N of the numbered stream; says "whole" or
  *             "byte N differs"
  *   idle      says "ready" and waits
  *   stubborn  as idle, and cannot be ended by SIGHUP, SIGINT or SIGTERM
@@ -132,10 +132,13 @@ static void echo(void) {
 static void sink(void) {
   long long bytes = number("bytes", 0), offset = 0, differs = -1;
   char got[block_bytes], expected[block_bytes];
+  sigset_t go;
+  int got_signal;
+  sigemptyset(&go);
+  sigaddset(&go, SIGUSR1);
+  sigprocmask(SIG_BLOCK, &go, NULL);
   put("ready\n", 6);
-  struct timespec start;
-  clock_gettime(CLOCK_MONOTONIC, &start);
-  until(start, (double)number("delay", 0) / 1000);
+  sigwait(&go, &got_signal);
   while (offset < bytes) {
     int at = (int)(offset % block_bytes);
     size_t length = get(got, (size_t)(block_bytes - at));
