@@ -24,17 +24,12 @@ test(
   'whichever daemon is killed at any transition of a handoff or after a crash, the shells and clients go on',
   async () => {
     const failures: string[] = []
-    const { readFileSync, writeFileSync } = await import('node:fs')
-    const f = scene.compiled.file('src/sessions/takeover.ts')
-    const t = readFileSync(f, 'utf8')
-    writeFileSync(f, t.replace('offset: reserved, hash: { from: reserved', 'offset: settled, hash: { from: settled'))
-    console.log('mutated', t !== readFileSync(f, 'utf8'))
     const undisturbed = await liveAll(
-      handoffScenarios.slice(1, 2).map((scenario) => ({ scenario, victim: null })),
+      handoffScenarios.map((scenario) => ({ scenario, victim: null })),
       failures,
     )
     const claimed = new Set<string>()
-    const cases = handoffScenarios.slice(1, 2).flatMap((scenario, at) =>
+    const cases = handoffScenarios.flatMap((scenario, at) =>
       victims(undisturbed[at] ?? [], claimed).map((victim) => ({ scenario, victim })),
     )
     await liveAll(cases, failures)
