@@ -8,8 +8,8 @@
  *               begin=1   waits for a byte of input after line 0     pause=1   waits for one before it ends
  *   echo      writes line 0 of the numbered stream once it listens, then all that it reads
  *               bytes=N   ends after so many bytes of input
- *   sink      says "ready", reads nothing until SIGUSR1, then bytes=N of the numbered stream; says "whole" or
- *             "byte N differs"
+ *   sink      says "ready", reads nothing for delay=MS, else until SIGUSR1, then bytes=N of the numbered stream; says
+ *             "whole" or "byte N differs"
  *   idle      says "ready" and waits
  *   stubborn  as idle, and cannot be ended by SIGHUP, SIGINT or SIGTERM
  *
@@ -138,7 +138,11 @@ static void sink(void) {
   sigaddset(&go, SIGUSR1);
   sigprocmask(SIG_BLOCK, &go, NULL);
   put("ready\n", 6);
-  sigwait(&go, &got_signal);
+  struct timespec start;
+  clock_gettime(CLOCK_MONOTONIC, &start);
+  long long delay = number("delay", -1);
+  if (delay >= 0) until(start, (double)delay / 1000);
+  else sigwait(&go, &got_signal);
   while (offset < bytes) {
     int at = (int)(offset % block_bytes);
     size_t length = get(got, (size_t)(block_bytes - at));

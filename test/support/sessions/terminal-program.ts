@@ -38,8 +38,11 @@ export class TerminalProgram implements AsyncDisposable {
     return this.command('echo', how)
   }
 
-  /** Says "ready"; once it gets SIGUSR1 it reads `bytes` of the numbered stream, and says "whole" where that was it. */
-  sink(how: End & { bytes: number }): string[] {
+  /**
+   * Says "ready"; after `delay` ms, else once it gets SIGUSR1, it reads `bytes` of the numbered stream, and says "whole"
+   * where that was it.
+   */
+  sink(how: End & { delay?: number; bytes: number }): string[] {
     return this.command('sink', how)
   }
 
