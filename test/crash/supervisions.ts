@@ -1,6 +1,6 @@
 import { cp, mkdtemp, readdir, readFile, realpath, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { expect } from 'vitest'
 import { daemonSupervision, type SupervisionContext, type SupervisionInput } from '../../machines/index.ts'
 import { openHome } from '../../src/home.ts'
@@ -235,7 +235,8 @@ export class SupervisionStage implements AsyncDisposable {
 
   /** Also ends what a run that went wrong has left. */
   async [Symbol.asyncDispose](): Promise<void> {
-    for (const home of this.homes) for (const pid of await processesOf(home)) killIfThere(pid)
+    for (const pid of await processesOf(...this.homes)) killIfThere(pid)
+    for (const home of this.homes) await rm(dirname(home), { recursive: true, force: true })
     await this.compiled.remove()
     await rm(this.old, { recursive: true, force: true })
   }
@@ -270,13 +271,14 @@ async function inspect(home: string, version: string | null, shells: readonly nu
   ).toEqual([])
 }
 
-/** Those that were told of the home, as arguments or in their environment. Linux shows them. */
-async function processesOf(home: string): Promise<number[]> {
+/** Those that were told of a home, as arguments or in their environment; parents first. Linux shows them. */
+async function processesOf(...homes: readonly string[]): Promise<number[]> {
   const pids = (await readdir('/proc')).filter((name) => /^\d+$/.test(name)).map(Number)
   const told = await Promise.all(
     pids.map(async (pid) => {
       const texts = ['cmdline', 'environ'].map((name) => readFile(`/proc/${pid}/${name}`, 'latin1').catch(() => ''))
-      return (await Promise.all(texts)).some((text) => text.includes(`${home}\0`) || text.includes(`${home}/`))
+      const words = (await Promise.all(texts)).join('\0')
+      return homes.some((home) => words.includes(`${home}\0`) || words.includes(`${home}/`))
     }),
   )
   return pids.filter((_, at) => told[at])
