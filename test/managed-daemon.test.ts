@@ -222,10 +222,12 @@ test('an update that a closing controller leaves is not done twice', async () =>
   await start({ ...current, lingersMs: 3_000 })
   const first = await open()
   const asked = first.daemon.update()
+  // Expected from here on: the closing rejects it before it is done itself.
+  const left = expect(asked).rejects.toMatchObject({ code: 'CONTROLLER_CLOSED' })
   const generation = async () => (await first.daemon.status()).running?.generation
   await eventually(async () => (await generation()) === 2)
   await first.close()
-  await expect(asked).rejects.toMatchObject({ code: 'CONTROLLER_CLOSED' })
+  await left
   const next = await open()
   await eventually(isIn(next, { running: 'upToDate' }))
   expect(await next.daemon.status()).toMatchObject({ running: { generation: 2 } })
