@@ -1,8 +1,8 @@
-import { execFile } from 'node:child_process'
-import { copyFile, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises'
+import { copyFile, mkdtemp, realpath, rm, symlink } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { build } from 'esbuild'
 
 const root = fileURLToPath(new URL('../..', import.meta.url))
 
@@ -13,31 +13,28 @@ export interface Compiled {
 }
 
 /**
- * Compiles some sources, with what they import, for tests that need them in a plain `node` process. Always what is in
- * the tree now, which `dist` need not be.
+ * Compiles some sources for tests that need them in a plain `node` process. Always what is in the tree now, which `dist`
+ * need not be. Each becomes one file with all that it imports: the tests start thousands of processes, and Node reads one
+ * file in half the time that it takes for hundreds.
  */
 export async function compile(...paths: string[]): Promise<Compiled> {
-  const folder = await mkdtemp(join(tmpdir(), 'instar-compiled-'))
-  const config = {
-    extends: join(root, 'tsconfig.build.json'),
-    compilerOptions: {
-      rootDir: root,
-      outDir: folder,
-      declaration: false,
-      noCheck: true,
-      typeRoots: [join(root, 'node_modules/@types')],
-    },
-    files: paths.map((path) => join(root, path)),
-    include: [],
-  }
-  await writeFile(join(folder, 'tsconfig.json'), JSON.stringify(config))
+  const folder = await realpath(await mkdtemp(join(tmpdir(), 'instar-compiled-')))
   await copyFile(join(root, 'package.json'), join(folder, 'package.json'))
   await symlink(join(root, 'node_modules'), join(folder, 'node_modules'))
-  await new Promise<void>((resolve, reject) => {
-    const tsc = join(root, 'node_modules/typescript/bin/tsc')
-    execFile(process.execPath, [tsc, '-p', folder], (error, stdout) =>
-      error === null ? resolve() : reject(new Error(`tsc: ${stdout}`, { cause: error })),
-    )
+  await build({
+    entryPoints: paths.map((path) => join(root, path)),
+    outbase: root,
+    outdir: folder,
+    bundle: true,
+    platform: 'node',
+    target: 'node20',
+    format: 'esm',
+    // What is compiled for a machine is found by its place; the dependencies of CommonJS want to `require`.
+    external: ['fs-native-extensions', 'node-pty'],
+    banner: {
+      js: "import { createRequire as requireOf } from 'node:module'; const require = requireOf(import.meta.url)",
+    },
+    logLevel: 'error',
   })
   return {
     file: (path) => join(folder, path.replace(/\.ts$/, '.js')),
