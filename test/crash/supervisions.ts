@@ -1,4 +1,4 @@
-import { cp, mkdtemp, readdir, readFile, realpath, rm, writeFile } from 'node:fs/promises'
+import { mkdtemp, readdir, readFile, realpath, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { expect } from 'vitest'
@@ -160,9 +160,7 @@ export class SupervisionStage implements AsyncDisposable {
     const compiled = await compile('test/crash/program.ts', 'src/sessions/daemon-main.ts')
     await compileKeeper(compiled.file('dist/native/keeper'))
     const old = await realpath(await mkdtemp(join(tmpdir(), 'instar-old-daemon-')))
-    await cp(compiled.file('.'), old, { recursive: true })
-    const version = join(old, 'src/package-version.js')
-    await writeFile(version, (await readFile(version, 'utf8')).replace(packageVersion, oldVersion))
+    await compiled.copy(old, 'src/sessions/daemon-main.ts', oldVersion)
     return new SupervisionStage(compiled, old)
   }
 

@@ -1,7 +1,7 @@
 import { execFile, spawn } from 'node:child_process'
 import { existsSync } from 'node:fs'
-import { cp, mkdir, readFile, stat, symlink, writeFile } from 'node:fs/promises'
-import { dirname, join } from 'node:path'
+import { readFile, stat } from 'node:fs/promises'
+import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { describe, expect, test } from 'vitest'
 import type { DaemonClient, Output, Session } from '../../src/sessions/client.ts'
@@ -196,21 +196,15 @@ test('9: the new version is asked for after the predecessor has gone; the enviro
   const old = await client.info()
   expect(old.version).toBe(JSON.parse(await readFile(join(import.meta.dirname, '../../package.json'), 'utf8')).version)
 
-  const folder = dirname(dirname(dirname(scene.daemon.main)))
   const newer = join(trial.directory, '..', 'newer')
-  await mkdir(newer)
-  for (const part of ['src', 'machines', 'dist']) await cp(join(folder, part), join(newer, part), { recursive: true })
-  await symlink(join(folder, 'node_modules'), join(newer, 'node_modules'))
-  await cp(join(folder, 'package.json'), join(newer, 'package.json'))
-  const versionFile = join(newer, 'src/package-version.js')
-  await writeFile(versionFile, (await readFile(versionFile, 'utf8')).replace(old.version, '9.9.9'))
+  await scene.compiled.copy(newer, 'src/sessions/daemon-main.ts', '9.9.9')
 
   const told = new Promise<{ version: string; pid: number }>((resolve) => {
     client.onEvent((event) => {
       if (event.type === 'handed-over') resolve(event)
     })
   })
-  const command = [process.execPath, join(newer, scene.daemon.main.slice(folder.length))]
+  const command = [process.execPath, join(newer, 'src/sessions/daemon-main.js')]
   const { successor } = await client.upgrade({ command })
   // What is left of it is for its parent, this process, to hear of.
   await eventually(async () => !existsSync(`/proc/${old.pid}`), 'the end of the predecessor')

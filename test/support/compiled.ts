@@ -1,14 +1,17 @@
-import { copyFile, mkdtemp, realpath, rm, symlink } from 'node:fs/promises'
+import { copyFile, cp, mkdtemp, readFile, realpath, rm, symlink, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { build } from 'esbuild'
+import { packageVersion } from '../../src/package-version.ts'
 
 const root = fileURLToPath(new URL('../..', import.meta.url))
 
 export interface Compiled {
   /** Absolute path of what `path` (such as `src/errors.ts`) was compiled to. */
   file(path: string): string
+  /** Puts a copy of all of it into `folder`, in which `path` says that it is of another version. */
+  copy(folder: string, path: string, version: string): Promise<void>
   remove(): Promise<void>
 }
 
@@ -36,8 +39,16 @@ export async function compile(...paths: string[]): Promise<Compiled> {
     },
     logLevel: 'error',
   })
+  const built = (path: string) => path.replace(/\.ts$/, '.js')
   return {
-    file: (path) => join(folder, path.replace(/\.ts$/, '.js')),
+    file: (path) => join(folder, built(path)),
+    copy: async (to, path, version) => {
+      await cp(folder, to, { recursive: true })
+      const code = await readFile(join(to, built(path)), 'utf8')
+      const own = `packageVersion = "${packageVersion}"`
+      if (!code.includes(own)) throw new Error(`${path} does not say its version`)
+      await writeFile(join(to, built(path)), code.replace(own, `packageVersion = "${version}"`))
+    },
     remove: () => rm(folder, { recursive: true, force: true }),
   }
 }

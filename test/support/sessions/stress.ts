@@ -46,6 +46,7 @@ export interface Footprint {
 
 const typedAheadBytes = 3000
 const promptBytes = 16
+const settledLooks = 6
 const signals = [
   [9, 'SIGKILL'],
   [15, 'SIGTERM'],
@@ -125,7 +126,7 @@ export async function stress(
   }
   const seconds = (performance.now() - began) / 1000
   await running.stop()
-  const last = await footprint(upgrades.at(-1)!.successor!, first)
+  const last = await footprint(upgrades.at(-1)!.successor!)
 
   for (const stream of typed) await stream.reaches(sent.get(stream)!)
   for (const stream of printed) await stream.reaches(stream.offset + 10_000)
@@ -146,13 +147,19 @@ export async function stress(
   }
 }
 
-/** What a daemon holds; with `before`, once it holds no more than that, or does not come down to it. */
-async function footprint(pid: number, before?: Footprint): Promise<Footprint> {
-  const count = async () => (await descriptorsOf(pid)).length
-  // Clients that have left and sessions that have ended are let go of in a moment.
-  if (before !== undefined)
-    await eventually(async () => (await count()) <= before.descriptors, '', 5_000).catch(() => {})
-  return { residentBytes: await residentBytes(pid), descriptors: await count() }
+/**
+ * What a daemon holds once it holds that for a while: it is about to let go of clients that have left, of sessions that
+ * have ended, and of what it adopted its terminals from.
+ */
+async function footprint(pid: number): Promise<Footprint> {
+  let descriptors = -1
+  for (let same = 0; same < settledLooks; ) {
+    const count = (await descriptorsOf(pid)).length
+    same = count === descriptors ? same + 1 : 0
+    descriptors = count
+    await sleep(50)
+  }
+  return { residentBytes: await residentBytes(pid), descriptors }
 }
 
 /** A session that prints something and ends, by a code or a signal; whether anybody looks differs as well. */
