@@ -1,5 +1,5 @@
 // `npm run bench [-- --json] [-- --long] [-- NAME...]`: every figure in the README comes from here. Ends with 1 when a goal is missed.
-// `--long` adds what takes many minutes.
+// `--long` adds what takes many minutes. `sessions:memory` is one part of `sessions`.
 import { spawnSync } from 'node:child_process'
 import { existsSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
@@ -26,10 +26,10 @@ const suites = {
   replay: async () => (await import('./replay.mjs')).replay(),
   'start-up': async () => (await import('./start-up.mjs')).startUp(),
   staging: async () => (await import('./staging.mjs')).staging(),
-  sessions: async () => (await import('./sessions.mjs')).sessions({ long: values.long }),
+  sessions: async (part) => (await import('./sessions.mjs')).sessions({ long: values.long, part }),
 }
 const wanted = positionals.length > 0 ? positionals : Object.keys(suites)
-const unknown = wanted.find((name) => !(name in suites))
+const unknown = wanted.find((name) => !(name.split(':')[0] in suites))
 if (unknown !== undefined) {
   console.error(`There is no benchmark "${unknown}"; there are ${Object.keys(suites).join(', ')}.`)
   process.exit(2)
@@ -38,7 +38,8 @@ if (unknown !== undefined) {
 const rows = []
 for (const name of wanted) {
   if (!values.json) console.error(`${name} …`)
-  rows.push(...(await suites[name]()))
+  const [suite, part] = name.split(':')
+  rows.push(...(await suites[suite](part)))
 }
 if (values.json) console.log(JSON.stringify({ rows }, null, 2))
 else

@@ -9,8 +9,11 @@ import { DaemonTerminal, echoTimes, isThere, multiplexers, OwnTerminal, quiet, t
 const streamBytes = 100_000_000
 const keystrokes = 200
 
-/** @param long Also the thousand upgrades and the thousand sessions. */
-export const sessions = ({ long = false } = {}) =>
+/**
+ * @param long Also the thousand upgrades and the thousand sessions.
+ * @param part The name of the only part that is wanted.
+ */
+export const sessions = ({ long = false, part: only } = {}) =>
   withCompiled(
     ['test/support/sessions/stress.ts', 'test/support/sessions/terminal-program.ts', 'src/sessions/daemon-main.ts'],
     async ({ file, load }) => {
@@ -49,8 +52,10 @@ export const sessions = ({ long = false } = {}) =>
       }
       try {
         const rows = []
-        const parts = [freezes, silence, throughput, echoes, memory, opening, crash, underStress]
-        for (const part of long ? [...parts, longStress] : parts) {
+        const always = [freezes, silence, throughput, echoes, memory, opening, crash, underStress]
+        const parts = (long ? [...always, longStress] : always).filter(({ name }) => only === undefined || name === only)
+        if (parts.length === 0) throw new Error(`there is no part "${only}"; there are ${always.map(({ name }) => name)}`)
+        for (const part of parts) {
           console.error(`  ${part.name} …`)
           rows.push(...(await part(world)))
         }

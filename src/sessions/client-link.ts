@@ -1,5 +1,6 @@
 import { connect, type Socket } from 'node:net'
 import { codes, InstarError, type InstarErrorCode } from '../errors.ts'
+import { goOnReceiving, receiveDirectly, sendDirectly, stopReceiving } from './pipe-handle.ts'
 import {
   type DaemonEvent,
   ErrorBody,
@@ -81,7 +82,7 @@ export class Link {
     private readonly answerTimeoutMs: number,
   ) {
     socket.unref()
-    socket.on('data', (bytes) => this.take(bytes))
+    receiveDirectly(socket, (bytes) => this.take(bytes))
     socket.on('error', (cause) => this.end(new InstarError('DAEMON_GONE', 'the connection broke', { cause })))
     socket.on('close', () => {
       const where = this.reader.rest.length > 0 ? ' in the middle of a frame' : ''
@@ -163,7 +164,9 @@ export class Link {
    */
   async input(handle: number, bytes: Uint8Array): Promise<void> {
     if (this.failure !== null) throw this.failure
-    if (this.socket.write(Buffer.concat([inputHead(handle, bytes.length), bytes]))) return
+    const frame = Buffer.concat([inputHead(handle, bytes.length), bytes])
+    const [rest] = this.socket.writableLength === 0 ? sendDirectly(this.socket, [frame]) : [frame]
+    if (rest!.length === 0 || this.socket.write(rest!)) return
     this.room ??= new Promise((resolve, reject) => {
       const drained = () => {
         this.socket.off('drain', drained).off('close', drained)
@@ -181,11 +184,11 @@ export class Link {
 
   /** Nothing more is received until {@link resume}. */
   pause(): void {
-    if (this.isOpen) this.socket.pause()
+    if (this.isOpen) stopReceiving(this.socket)
   }
 
   resume(): void {
-    if (this.isOpen) this.socket.resume()
+    if (this.isOpen) goOnReceiving(this.socket)
   }
 
   private take(bytes: Buffer): void {
@@ -316,7 +319,7 @@ export class Link {
         resolve()
       })
       // Closed with something unread, a socket is reset, and the daemon might not read what was written.
-      this.socket.resume()
+      goOnReceiving(this.socket)
       this.socket.end()
     })
   }

@@ -50,8 +50,6 @@ const fullBytes = 256 * 1024
 const drainedBytes = 64 * 1024
 /** What a piece costs beside its bytes, about. */
 const pieceBytes = 100
-/** A small piece must not keep all of what it came with in memory. */
-const copiedBytesMax = 4096
 
 /**
  * One attachment, as its consumer sees it: bytes without a break, each once, whatever becomes of the connection. What is
@@ -239,7 +237,7 @@ export class Output implements AsyncIterableIterator<Chunk | Gap> {
     const twice = this.expected! - offset
     if (twice >= bytes.length) return
     this.expected = offset + bytes.length
-    this.give({ offset: offset + twice, bytes: bytes.subarray(twice) })
+    this.give({ offset: offset + twice, bytes: Buffer.from(bytes.subarray(twice)) })
   }
 
   skip({ known, to }: Gap): void {
@@ -280,9 +278,8 @@ export class Output implements AsyncIterableIterator<Chunk | Gap> {
       taker.resolve({ done: false, value: piece })
       return
     }
-    const kept = 'bytes' in piece && piece.bytes.length <= copiedBytesMax ? copied(piece) : piece
-    this.pieces.push(kept)
-    this.waitingBytes += cost(kept)
+    this.pieces.push(piece)
+    this.waitingBytes += cost(piece)
     if (this.isFull || this.waitingBytes <= fullBytes) return
     this.isFull = true
     this.host.full(this)
@@ -319,8 +316,6 @@ export class Output implements AsyncIterableIterator<Chunk | Gap> {
 }
 
 const cost = (piece: Chunk | Gap) => pieceBytes + ('bytes' in piece ? piece.bytes.length : 0)
-
-const copied = ({ offset, bytes }: Chunk): Chunk => ({ offset, bytes: Buffer.from(bytes) })
 
 /** A daemon that lost everything begins to count anew, so only all of these together tell sessions apart. */
 export function isSame(one: SessionInfo, other: SessionInfo): boolean {

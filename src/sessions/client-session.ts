@@ -17,6 +17,8 @@ export interface OutputOptions extends Asking {
 
 /** What a session needs of its client. */
 export interface SessionHost {
+  /** Null while there is no connection. */
+  current(): Link | null
   link(signal?: AbortSignal): Promise<Link>
   /** @throws {InstarError} `SESSION_UNKNOWN` where the daemon, which is another by now, has it no more. */
   recognise(session: Session, link: Link): Promise<void>
@@ -33,7 +35,8 @@ export class Session {
 
   private told: SessionInfo
   private exiting: Promise<SessionExit> | null = null
-  private written: Promise<void> = Promise.resolve()
+  /** The last write that has not resolved yet. */
+  private writing: Promise<void> | null = null
 
   /** @internal Sessions come from a {@link DaemonClient}. */
   constructor(
@@ -92,14 +95,19 @@ export class Session {
    */
   write(bytes: Uint8Array | string, { signal }: Asking = {}): Promise<void> {
     const input = typeof bytes === 'string' ? Buffer.from(bytes) : bytes
-    const written = this.written.then(() => this.send(input, signal))
-    this.written = written.catch(() => {}) // its caller is told
+    const written = this.writing === null ? this.send(input, signal) : this.writing.then(() => this.send(input, signal))
+    const over = () => {
+      if (this.writing === settled) this.writing = null
+    }
+    const settled = written.then(over, over) // its caller is told
+    this.writing = settled
     return held(written)
   }
 
   private async send(input: Uint8Array, signal: AbortSignal | undefined): Promise<void> {
-    const link = await this.host.link(signal)
-    await this.host.recognise(this, link)
+    signal?.throwIfAborted()
+    const link = this.host.current() ?? (await this.host.link(signal))
+    if (this.knownBy !== link) await this.host.recognise(this, link)
     if (this.ended !== null) throw new InstarError('SESSION_ENDED', `${this.id} has ended`)
     if (this.knownBy !== link) throw new InstarError('SESSION_UNKNOWN', `the daemon has no session ${this.id} any more`)
     for (let at = 0; at < input.length; at += limits.dataBytesMax) {

@@ -125,6 +125,7 @@ export class DaemonClient implements AsyncDisposable {
   }
 
   private readonly host: SessionHost = {
+    current: () => (this.over === null ? this.current : null),
     link: (signal) => this.link(signal),
     recognise: (session, link) => this.recognise(session, link),
     outputHost: (session) => this.outputHost(session),

@@ -1,6 +1,6 @@
 import type { Socket } from 'node:net'
 import { errorRecord, InstarError } from '../errors.ts'
-import { pipeOf } from './pipe-handle.ts'
+import { goOnReceiving, pipeOf, receiveDirectly, sendDirectly, stopReceiving } from './pipe-handle.ts'
 import {
   ErrorBody,
   type Frame,
@@ -45,9 +45,9 @@ export class Connection {
   readonly pending = new Map<number, Pending>()
 
   private readonly reader: FrameReader
-  /** What was given to the socket and not yet taken by the kernel, the oldest maybe in part. */
+  /** What was given to the socket because the kernel did not take it at once, the oldest maybe taken in part by now. */
   private readonly queue: Buffer[] = []
-  private queuedInAll = 0
+  private givenInAll = 0
   private flushing = false
   private begun: Buffer = nothing
   private unsent: Buffer = nothing
@@ -72,8 +72,8 @@ export class Connection {
   /** Frames are delivered from now on. */
   listen(): void {
     this.isListening = true
-    this.socket.on('data', (bytes) => this.take(bytes))
     this.socket.on('end', () => this.close())
+    receiveDirectly(this.socket, (bytes) => this.take(bytes))
   }
 
   // ---- sending
@@ -105,14 +105,12 @@ export class Connection {
       this.heldBack.push(...parts)
       return
     }
-    this.socket.cork()
-    for (const part of parts) {
+    for (const part of this.queue.length === 0 ? sendDirectly(this.socket, parts) : parts) {
       if (part.length === 0) continue
       this.queue.push(part)
-      this.queuedInAll += part.length
+      this.givenInAll += part.length
       this.socket.write(part, () => this.queue.shift())
     }
-    this.socket.uncork()
   }
 
   // ---- output
@@ -188,12 +186,12 @@ export class Connection {
   holdUp(session: Session): void {
     if (session.unsentInputBytes < inputBytesMax) return
     this.heldUpBy.add(session)
-    this.stopReading()
+    stopReceiving(this.socket)
   }
 
   goOn(session: Session): void {
     if (!this.heldUpBy.delete(session) || this.heldUpBy.size > 0 || this.frozen) return
-    this.startReading()
+    goOnReceiving(this.socket)
   }
 
   private take(bytes: Buffer): void {
@@ -235,23 +233,9 @@ export class Connection {
     this.unsent = unsent
   }
 
-  private stopReading(): void {
-    const pipe = pipeOf(this.socket)
-    if (pipe === null) return
-    pipe.reading = false
-    pipe.readStop()
-  }
-
-  private startReading(): void {
-    const pipe = pipeOf(this.socket)
-    if (pipe === null) return
-    pipe.reading = true
-    pipe.readStart()
-  }
-
   freeze(): void {
     this.frozen = true
-    this.stopReading()
+    stopReceiving(this.socket)
   }
 
   thaw(): void {
@@ -260,7 +244,7 @@ export class Connection {
     if (this.begun.length > 0) this.take(this.begun)
     this.unsent = this.begun = nothing
     if (!this.isListening) this.listen()
-    else if (this.heldUpBy.size === 0) this.startReading()
+    else if (this.heldUpBy.size === 0) goOnReceiving(this.socket)
     this.pump()
   }
 
@@ -273,13 +257,13 @@ export class Connection {
   get untaken(): Buffer {
     if (this.queue.length === 0) return nothing
     const queued = Buffer.concat(this.queue)
-    return queued.subarray(queued.length - (this.queuedInAll - this.sentBytes))
+    return queued.subarray(queued.length - (this.givenInAll - this.sentBytes))
   }
 
-  /** Of all that this process has given, how much the kernel has taken. */
+  /** Of all that this process has given to the socket, how much the kernel has taken. */
   get sentBytes(): number {
     const pipe = pipeOf(this.socket)
-    return pipe === null ? this.queuedInAll : pipe.bytesWritten - pipe.writeQueueSize
+    return pipe === null ? this.givenInAll : pipe.bytesWritten - pipe.writeQueueSize
   }
 
   /** The predecessor has sent so much of what it could not get rid of at first. */

@@ -12,11 +12,6 @@ export interface MasterListener {
 // One for all: libuv fills it and calls back before anything else is read.
 const readBuffer = Buffer.allocUnsafeSlow(64 * 1024)
 
-// A terminal gives about 4 KiB at a time. A read of so much means that there is more, which is cheaper to ask for on the
-// spot than to wait for; what follows a keystroke is shorter, and asking for more would only cost an error.
-const burstFrom = 2048
-const burstBytesMax = 16 * 1024
-
 // More than the kernel holds of a terminal's output (Linux: 4 KiB in the line discipline and 8 KiB on the way to it), so
 // that it covers all that was printed before; less would not, and a process that goes on printing must not keep us here.
 const tailBytesMax = 64 * 1024
@@ -90,7 +85,7 @@ export class Master {
     if (this.ended || this.closed) return
     this.stop()
     const tail = Buffer.allocUnsafe(tailBytesMax)
-    const { length } = this.readOn(tail, 0, tailBytesMax)
+    const { length } = this.readOn(tail, tailBytesMax)
     if (length > 0) this.listener.data(tail.subarray(0, length))
     this.conclude()
   }
@@ -102,11 +97,10 @@ export class Master {
   private arrived(): void {
     const first = this.handle.bytesRead - this.bytesRead
     this.bytesRead += first
-    // Nothing: a false alarm, or the end, which libuv may see before the last bytes.
-    const isMoreLikely = first === 0 || first >= burstFrom
-    const { length, atEnd } = isMoreLikely
-      ? this.readOn(readBuffer, first, burstBytesMax)
-      : { length: first, atEnd: false }
+    // Never more at once than the kernel gives, about 4 KiB of a terminal: a further read sleeps until the kernel has moved
+    // what came meanwhile, while other sessions wait. Nothing: a false alarm, or the end, which libuv may see before the
+    // last bytes.
+    const { length, atEnd } = first > 0 ? { length: first, atEnd: false } : this.readOn(readBuffer, readBuffer.length)
     if (length > 0) this.listener.data(readBuffer.subarray(0, length))
     if (!this.reading) return // an end will be seen again
     if (atEnd) this.conclude()
@@ -119,8 +113,9 @@ export class Master {
     this.poll()
   }
 
-  /** Fills `into` from `length` on with what there is now. */
-  private readOn(into: Buffer, length: number, bytesMax: number): { length: number; atEnd: boolean } {
+  /** Fills `into` with what there is now. */
+  private readOn(into: Buffer, bytesMax: number): { length: number; atEnd: boolean } {
+    let length = 0
     while (length < bytesMax) {
       let count: number
       try {

@@ -1,3 +1,4 @@
+import { writevSync } from 'node:fs'
 import { Socket } from 'node:net'
 
 /**
@@ -27,6 +28,60 @@ export interface PipeHandle {
 
 /** The handle that a socket uses; null when it has closed it. */
 export const pipeOf = (socket: Socket) => (socket as unknown as { readonly _handle: PipeHandle | null })._handle
+
+// One for all: libuv fills it and calls back before anything else is read.
+const readBuffer = Buffer.allocUnsafeSlow(64 * 1024)
+
+/**
+ * Gives what arrives to `take`, which may use the bytes only during the call, and leaves the socket to tell its end and its
+ * errors. Memory and events of its own for each keystroke would take longer than all else that is done for it.
+ */
+export function receiveDirectly(socket: Socket, take: (bytes: Buffer) => void): void {
+  const pipe = pipeOf(socket)
+  if (pipe === null) return // it ended before it could be listened to
+  const toSocket = pipe.onread
+  let seen = pipe.bytesRead
+  pipe.useUserBuffer(readBuffer)
+  pipe.onread = function (this: PipeHandle, ...told: []) {
+    const length = pipe.bytesRead - seen
+    seen += length
+    if (length > 0) take(readBuffer.subarray(0, length))
+    else toSocket.apply(this, told)
+  }
+  socket.resume()
+}
+
+/** Nothing more arrives until {@link goOnReceiving}. The socket's own `pause` would not stop what is received directly. */
+export function stopReceiving(socket: Socket): void {
+  const pipe = pipeOf(socket)
+  if (pipe === null) return
+  pipe.reading = false
+  pipe.readStop()
+}
+
+export function goOnReceiving(socket: Socket): void {
+  const pipe = pipeOf(socket)
+  if (pipe === null) return
+  pipe.reading = true
+  pipe.readStart()
+}
+
+/** Sends without the socket's own queue, which has to be empty, and returns what the kernel did not take at once. */
+export function sendDirectly(socket: Socket, parts: readonly Buffer[]): readonly Buffer[] {
+  const pipe = pipeOf(socket)
+  if (pipe === null) return parts
+  let taken: number
+  try {
+    taken = writevSync(pipe.fd, parts)
+  } catch {
+    return parts // it is full, or broken, which the socket will say
+  }
+  return parts.map((part) => {
+    const rest = part.subarray(taken)
+    taken = Math.max(0, taken - part.length)
+    return rest
+  })
+}
 
 interface PipeConstructor {
   new (type: number): PipeHandle

@@ -856,10 +856,11 @@ describe('compiled', () => {
       'src/sessions/client-session.ts',
       'src/sessions/client.ts',
       'src/sessions/index.ts',
+      'src/sessions/pipe-handle.ts',
       'src/sessions/protocol.ts',
     ])
     const imported = Object.values(metafile.inputs).flatMap(({ imports }) => imports.filter(({ external }) => external))
-    expect([...new Set(imported.map(({ path }) => path))].sort()).toEqual(['node:net', 'zod'])
+    expect([...new Set(imported.map(({ path }) => path))].sort()).toEqual(['node:fs', 'node:net', 'zod'])
   })
 
   const run = async (script: string) => {
