@@ -15,7 +15,7 @@ const keystrokes = 200
  */
 export const sessions = ({ long = false, part: only } = {}) =>
   withCompiled(
-    ['test/support/sessions/stress.ts', 'test/support/sessions/terminal-program.ts', 'src/sessions/daemon-main.ts'],
+    ['test/support/sessions/stress.ts', 'test/support/sessions/terminal-program.ts'],
     async ({ file, load }) => {
       const [{ DaemonTrial }, { stress }, { TerminalProgram }, client, { Master }, { loadNativePty }] =
         await Promise.all(
@@ -30,7 +30,7 @@ export const sessions = ({ long = false, part: only } = {}) =>
         )
       const { residentBytes } = await load('test/support/sessions/processes.ts')
       const daemon = {
-        main: file('src/sessions/daemon-main.ts'),
+        main: source('dist/daemon.js'),
         keeper: file('dist/native/keeper').replace(/\.js$/, ''),
       }
       const programs = await TerminalProgram.build(source('test/support/sessions/terminal-program.c'))
@@ -53,8 +53,11 @@ export const sessions = ({ long = false, part: only } = {}) =>
       try {
         const rows = []
         const always = [freezes, silence, throughput, echoes, memory, opening, crash, underStress]
-        const parts = (long ? [...always, longStress] : always).filter(({ name }) => only === undefined || name === only)
-        if (parts.length === 0) throw new Error(`there is no part "${only}"; there are ${always.map(({ name }) => name)}`)
+        const parts = (long ? [...always, longStress] : always).filter(
+          ({ name }) => only === undefined || name === only,
+        )
+        if (parts.length === 0)
+          throw new Error(`there is no part "${only}"; there are ${always.map(({ name }) => name)}`)
         for (const part of parts) {
           console.error(`  ${part.name} …`)
           rows.push(...(await part(world)))
@@ -96,7 +99,7 @@ async function freezes({ withDaemon, programs }) {
         return times
       })
     })
-  const [some, many] = [await frozen(64, 60), await frozen(256, 20)]
+  const [some, many] = [await frozen(64, 40), await frozen(256, 12)]
   return [
     absolute('freeze, 64 busy sessions, p50', median(some), 'ms', 3),
     absolute('freeze, 64 busy sessions, p99', percentile(some, 0.99), 'ms', 20),

@@ -11,7 +11,7 @@ import { monotonicMs } from './monotonic.ts'
 import { pipeOf } from './pipe-handle.ts'
 import type { Session } from './session.ts'
 import { Booted, commonFormat, type Delta, type Plan, readState, Verdict } from './snapshot.ts'
-import { Slices, StateStream } from './state-stream.ts'
+import { encodeState, Slices, StateStream } from './state-stream.ts'
 
 /** The descriptors of every daemon process, in the order in which it inherits them. */
 export const descriptors = { keeper: 3, listener: 4, state: 5, channel: 6, lock: 7, firstMaster: 8 } as const
@@ -27,6 +27,8 @@ export interface Inheritance {
 }
 
 const plansMax = 5
+const rehearsals = 4
+const nothing = Buffer.alloc(0)
 const exitGraceMs = 250
 const historyPieceBytes = 256 * 1024
 
@@ -102,7 +104,10 @@ export class Handoff {
       throw new InstarError('HANDOFF_FAILED', `${program} could not be started`, { cause })
     }
     this.stream = new StateStream((child.stdio as unknown as Socket[])[descriptors.state]!)
-    const booted = readState(Booted, (await this.hear(signal)).json, 'the first word of the successor')
+    const first = (await this.hear(signal)).json
+    const refusal = Verdict.safeParse(first).data
+    if (refusal?.type === 'nak') throw refusalOf(refusal)
+    const booted = readState(Booted, first, 'the first word of the successor')
     const format = commonFormat(booted.formats)
     this.daemon.options.log(`process ${booted.pid}, version ${booted.version}, is to take over by format ${format}`)
     for (let attempt = 1; ; attempt += 1) {
@@ -132,9 +137,11 @@ export class Handoff {
       // What the keeper is to hold must not be lost with this process.
       await abortable(this.daemon.options.keeper?.channel.flushed() ?? Promise.resolve(), deadline)
       await this.giveConnections(deadline)
+      this.rehearse()
       const frozenAtMs = monotonicMs()
       this.frozen = true
       this.daemon.freeze()
+      this.layDown()
       const slices = new Slices()
       const delta = this.delta(frozenAtMs, slices)
       const sent = this.stream!.send(delta, slices.bytes)
@@ -194,7 +201,7 @@ export class Handoff {
         size: session.plan.size,
         historyStart: session.ring.start,
         doubt: session.knownDoubt,
-        input: slices.add(this.layDown(session)),
+        input: slices.add(this.laidDown.get(session) ?? nothing),
         status: session.knownStatus,
       })),
       gone: this.planned.filter(({ exit }) => exit !== null).map(({ handle }) => handle),
@@ -214,21 +221,27 @@ export class Handoff {
             cursor,
           })),
           pending: [...connection.pending.values()],
-          unsent: slices.add(this.untaken(connection)),
+          unsent: slices.add(connection.untaken),
         })),
     }
   }
 
-  private layDown(session: Session): Buffer {
-    const input = session.takeInput()
-    if (input.length > 0) this.laidDown.set(session, input)
-    return input
+  /** What is under way goes on in the successor, or, where it does not take over, here. */
+  private layDown(): void {
+    for (const session of this.planned) {
+      const input = session.takeInput()
+      if (input.length > 0) this.laidDown.set(session, input)
+    }
+    for (const connection of this.given)
+      if (connection.untaken.length > 0) this.congested.set(connection, connection.sentBytes)
   }
 
-  private untaken(connection: Connection): Buffer {
-    const bytes = connection.untaken
-    if (bytes.length > 0) this.congested.set(connection, connection.sentBytes)
-    return bytes
+  /** What runs while everything stands still has run before: the first times take several times as long. */
+  private rehearse(): void {
+    for (let round = 0; round < rehearsals; round += 1) {
+      const slices = new Slices()
+      encodeState(this.delta(0, slices), slices.bytes)
+    }
   }
 
   private mark(handle: number, offset: number, crc32: number): SessionMark {

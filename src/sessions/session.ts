@@ -245,7 +245,8 @@ export class Session {
   continueAt(ring: Ring, size: Size, input: Buffer, doubt: Doubt | null): void {
     this.ring = ring
     this.doubt = doubt
-    this.identity = { ...this.identity, size }
+    if (size.columns !== this.identity.size.columns || size.rows !== this.identity.size.rows)
+      this.identity = { ...this.identity, size }
     this.input = input
   }
 

@@ -3,7 +3,7 @@ import { chmod, type FileHandle, open } from 'node:fs/promises'
 import { join } from 'node:path'
 import { makeDirectories } from '../disk.ts'
 import { InstarError } from '../errors.ts'
-import { codeFolder, isBundled } from '../package-info.ts'
+import { isBundled, shippedFile } from '../package-info.ts'
 import { pause } from '../runtime/pause.ts'
 import { askDaemon } from './ask-daemon.ts'
 import { bindDirectory, logName } from './daemon-place.ts'
@@ -14,7 +14,7 @@ export interface DaemonStart {
   readonly directory: string
   readonly name: string
   /**
-   * The program that a daemon is, before its own arguments. Default: this Node with this package's `daemon-main.js`. A
+   * The program that a daemon is, before its own arguments. Default: this Node with this package's `dist/daemon.js`. A
    * host that is one bundle gives itself, with a word by which it knows what to do.
    */
   readonly command?: DaemonCommand | undefined
@@ -46,7 +46,7 @@ export function defaultCommand(): DaemonCommand {
     throw new InstarError('DAEMON_SPAWN_FAILED', 'a host that is a bundle has to say which command is its daemon', {
       hint: 'Give `sessions.command`, such as [process.execPath, process.argv[1], "session-daemon"], and call `runDaemon` there.',
     })
-  return [process.execPath, join(codeFolder, 'sessions', 'daemon-main.js')]
+  return [process.execPath, shippedFile('dist/daemon.js')]
 }
 
 /**
