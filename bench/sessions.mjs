@@ -8,6 +8,7 @@ import { DaemonTerminal, echoTimes, isThere, multiplexers, OwnTerminal, quiet, t
 
 const streamBytes = 100_000_000
 const keystrokes = 200
+const alsoCompiled = ['src/sessions/master.ts', 'src/sessions/native-pty.ts', 'src/sessions/start-daemon.ts']
 
 /**
  * @param long Also the thousand upgrades and the thousand sessions.
@@ -15,7 +16,7 @@ const keystrokes = 200
  */
 export const sessions = ({ long = false, part: only } = {}) =>
   withCompiled(
-    ['test/support/sessions/stress.ts', 'test/support/sessions/terminal-program.ts'],
+    ['stress', 'terminal-program'].map((name) => `test/support/sessions/${name}.ts`).concat(alsoCompiled),
     async ({ file, load }) => {
       const [{ DaemonTrial }, { stress }, { TerminalProgram }, client, { Master }, { loadNativePty }] =
         await Promise.all(
@@ -29,8 +30,10 @@ export const sessions = ({ long = false, part: only } = {}) =>
           ].map(load),
         )
       const { residentBytes } = await load('test/support/sessions/processes.ts')
+      const { nodeFlags } = await load('src/sessions/start-daemon.ts')
       const daemon = {
         main: source('dist/daemon.js'),
+        nodeFlags,
         keeper: file('dist/native/keeper').replace(/\.js$/, ''),
       }
       const programs = await TerminalProgram.build(source('test/support/sessions/terminal-program.c'))

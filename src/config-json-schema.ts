@@ -1,4 +1,4 @@
-import { z } from 'zod'
+import * as z from 'zod'
 import { configSchema } from './config.ts'
 
 /** The text of `schema/instar.config.schema.json`. `scripts/config-schema.mjs` writes it; a test finds drift. */

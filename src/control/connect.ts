@@ -5,7 +5,7 @@ import {
   type MessageConnection,
   ResponseError,
 } from 'vscode-jsonrpc/node'
-import { z } from 'zod'
+import * as z from 'zod'
 import { type ErrorRecord, errorFrom, InstarError } from '../errors.ts'
 import { packageVersion } from '../package-info.ts'
 import { findAddress } from './address.ts'

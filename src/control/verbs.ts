@@ -1,4 +1,4 @@
-import { z } from 'zod'
+import * as z from 'zod'
 import { daemonName, runtimeName, version } from '../config.ts'
 import type { Controller } from '../controller.ts'
 import { InstarError } from '../errors.ts'

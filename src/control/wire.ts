@@ -9,7 +9,7 @@ import {
   type MessageWriter,
   ProgressType,
 } from 'vscode-jsonrpc/node'
-import { z } from 'zod'
+import * as z from 'zod'
 import { InstarError } from '../errors.ts'
 
 /**

@@ -1,6 +1,6 @@
 import { hostname } from 'node:os'
 import { join } from 'node:path'
-import { z } from 'zod'
+import * as z from 'zod'
 import { type Disk, realDisk } from '../disk.ts'
 import { InstarError } from '../errors.ts'
 import { lockName } from './format.ts'

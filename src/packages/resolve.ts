@@ -1,4 +1,4 @@
-import { z } from 'zod'
+import * as z from 'zod'
 import { InstarError } from '../errors.ts'
 import { metadataLimits, type TransferLimits } from './limits.ts'
 import { accessRegistry, type RegistryAccess, type RegistryChoice } from './registry-access.ts'

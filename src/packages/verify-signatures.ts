@@ -1,5 +1,5 @@
 import { createPublicKey, type KeyObject, verify } from 'node:crypto'
-import { z } from 'zod'
+import * as z from 'zod'
 import { InstarError } from '../errors.ts'
 import { metadataLimits, type TransferLimits } from './limits.ts'
 import { accessRegistry, type RegistryChoice } from './registry-access.ts'

@@ -1,7 +1,7 @@
 import { lstat, readdir, readFile, realpath } from 'node:fs/promises'
 import { join } from 'node:path'
 import compare from 'semver/functions/compare.js'
-import { z } from 'zod'
+import * as z from 'zod'
 import { InstarError } from '../errors.ts'
 import { absent } from './absent.ts'
 import {

@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises'
 import type { Adapter } from 'lowdb'
-import { z } from 'zod'
+import * as z from 'zod'
 import { type Disk, replaceFile } from '../disk.ts'
 import { diskError, InstarError } from '../errors.ts'
 import { absent } from './absent.ts'

@@ -1,4 +1,4 @@
-import { z } from 'zod'
+import * as z from 'zod'
 import { InstarError } from '../errors.ts'
 import { apply, type Notice } from './apply.ts'
 import type { Definitions } from './definitions.ts'

@@ -3,7 +3,7 @@ import { copyFile, lstat, mkdir, readdir, readFile, realpath, rm, stat } from 'n
 import { dirname, isAbsolute, join, relative, sep } from 'node:path'
 import npa from 'npm-package-arg'
 import semver from 'semver'
-import { z } from 'zod'
+import * as z from 'zod'
 import { InstarError } from '../errors.ts'
 
 const dependencies = z.record(z.string(), z.string()).default({})

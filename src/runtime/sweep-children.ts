@@ -1,6 +1,6 @@
 import { readdir, readFile, rm } from 'node:fs/promises'
 import { join } from 'node:path'
-import { z } from 'zod'
+import * as z from 'zod'
 import { findChild, recordPath, stopChild } from './child.ts'
 
 const named = z.looseObject({ start: z.looseObject({ key: z.string() }) })

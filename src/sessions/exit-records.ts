@@ -1,6 +1,6 @@
 import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { z } from 'zod'
+import * as z from 'zod'
 import { SessionExit } from './protocol.ts'
 
 const ExitRecord = z.object({ id: z.string(), exit: SessionExit })

@@ -1,7 +1,7 @@
 import { readFileSync, writeFileSync } from 'node:fs'
 import { createServer, type Server, Socket } from 'node:net'
 import { join } from 'node:path'
-import { z } from 'zod'
+import * as z from 'zod'
 import type { Adopted, SessionGap, SessionMark } from '../../machines/index.ts'
 import { InstarError } from '../errors.ts'
 import { packageVersion } from '../package-info.ts'

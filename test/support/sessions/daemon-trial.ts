@@ -16,11 +16,18 @@ export interface DaemonProgram {
   readonly keeper: string
   /** The Node that runs it; default: this one. */
   readonly node?: string
+  /** What Node is given before its program; default: nothing. */
+  readonly nodeFlags?: readonly string[]
 }
 
 /** As `upgrade` takes it. */
-export function commandOf({ main, word, node = process.execPath }: DaemonProgram): [string, ...string[]] {
-  return [node, main, ...(word === undefined ? [] : [word])]
+export function commandOf({
+  main,
+  word,
+  node = process.execPath,
+  nodeFlags = [],
+}: DaemonProgram): [string, ...string[]] {
+  return [node, ...nodeFlags, main, ...(word === undefined ? [] : [word])]
 }
 
 export interface TrialOptions {
