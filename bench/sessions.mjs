@@ -294,7 +294,7 @@ async function opening({ withDaemon, programs }) {
   const { default: pty } = await import('node-pty')
   return withDaemon(async (_, client) => {
     const [file, ...args] = programs.idle()
-    const times = await inTurns(60, {
+    const times = await inTurns(200, {
       async daemon() {
         let session
         const ms = await timed(async () => {

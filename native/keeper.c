@@ -721,44 +721,40 @@ static _Noreturn void serve(void) {
 
 /* ---- the shim */
 
+/* Read once we have ended, so that nobody finds half of it. */
 static int write_pid_file(const char *path, const char *word, int number) {
-  char draft[PATH_MAX];
-  if (snprintf(draft, sizeof draft, "%s.new", path) >= (int)sizeof draft) return -1;
-  int fd = open(draft, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+  int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
   if (fd < 0) return -1;
   bool written = dprintf(fd, "%s%d\n", word, number) > 0;
-  if (close(fd) == 0 && written && rename(draft, path) == 0) return 0;
-  unlink(draft);
+  if (close(fd) == 0 && written) return 0;
+  unlink(path);
   return -1;
 }
 
-static _Noreturn void become_shell(int report, char **argv) {
+/* In a child that has our memory until it runs FILE; returns where it does not. */
+static void become_shell(char **argv) {
   char *file = argv[1];
   argv[1] = argv[0];
-  close_from(3, true); /* the report among them: its end says that FILE runs */
+  close_from(3, true);
   /* A session leader with a controlling terminal, as a shell is: job control and hang-ups depend on it. */
-  if (setsid() >= 0 && ioctl(0, TIOCSCTTY, 0) >= 0) {
-    reset_signals();
-    execvp(file, argv + 1);
-  }
-  int error = errno;
-  _exit(write(report, &error, sizeof error) == sizeof error ? 127 : 126);
+  if (setsid() < 0 || ioctl(0, TIOCSCTTY, 0) < 0) return;
+  reset_signals();
+  execvp(file, argv + 1);
 }
 
 static int shim(char *pid_file, char **argv) {
   /* Giving up the terminal hangs up its foreground: us. Where it fails it never was ours, and need not be given up. */
   signal(SIGHUP, SIG_IGN);
   ioctl(0, TIOCNOTTY);
-  int ends[2], error = 0;
-  if (pipe2(ends, O_CLOEXEC) < 0) die(SYSTEM, "pipe");
-  pid_t pid = fork();
-  if (pid == 0) become_shell(ends[1], argv);
+  volatile int error = 0;
+  pid_t pid = vfork(); /* goes on here when FILE runs, or cannot */
+  if (pid == 0) {
+    become_shell(argv);
+    error = errno;
+    _exit(127);
+  }
   if (pid < 0) error = errno;
-  close(ends[1]);
-  ssize_t length;
-  do length = read(ends[0], &error, sizeof error);
-  while (length < 0 && errno == EINTR);
-  bool failed = pid < 0 || length != 0;
+  bool failed = error != 0;
   if (failed && pid > 0) waitpid(pid, NULL, 0);
   if (write_pid_file(pid_file, failed ? "error " : "", failed ? error : (int)pid) == 0) return failed ? 127 : 0;
   /* Nobody would ever know its number. */

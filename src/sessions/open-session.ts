@@ -1,5 +1,4 @@
-import { accessSync, constants, statSync } from 'node:fs'
-import { readFile, rm } from 'node:fs/promises'
+import { accessSync, constants, readFileSync, statSync, unlinkSync } from 'node:fs'
 import { delimiter, isAbsolute, join, resolve } from 'node:path'
 import { getSystemErrorMap, getSystemErrorName } from 'node:util'
 import { InstarError } from '../errors.ts'
@@ -48,7 +47,7 @@ export async function openSession(pty: NativePty, opening: Opening, shim: Shim |
   const shimArgs = ['shim', pidFile, '--', name, program, ...args]
   const { master, ptsName, exited } = fork(pty, shim.program, shimArgs, { env, cwd, size })
   await exited
-  const pid = await readPid(pidFile, name)
+  const pid = takePid(pidFile, name)
   return { descriptor: master, pid, ptsName, exited: null }
 }
 
@@ -66,9 +65,15 @@ function fork(
   }
 }
 
-async function readPid(file: string, name: string): Promise<number> {
-  const text = await readFile(file, 'latin1').catch(() => '')
-  await rm(file, { force: true })
+/** A line that was written a moment ago: to read it on the spot takes less than to have a thread do it. */
+function takePid(file: string, name: string): number {
+  let text = ''
+  try {
+    text = readFileSync(file, 'latin1')
+    unlinkSync(file)
+  } catch {
+    // The shim could not write it down, and has ended what it started.
+  }
   const pid = /^(\d+)\n$/.exec(text)?.[1]
   if (pid !== undefined) return Number(pid)
   const errno = Number(/^error (\d+)\n$/.exec(text)?.[1])
