@@ -4,7 +4,16 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { source, withCompiled } from './compiled.mjs'
 import { inScratch, inTurns, median, percentile, row, timed } from './measure.mjs'
-import { DaemonTerminal, echoTimes, isThere, multiplexers, OwnTerminal, quiet, timeToEnd } from './terminals.mjs'
+import {
+  DaemonTerminal,
+  echoTimes,
+  isThere,
+  multiplexers,
+  OwnTerminal,
+  quiet,
+  RelayedTerminal,
+  timeToEnd,
+} from './terminals.mjs'
 
 const streamBytes = 100_000_000
 const keystrokes = 200
@@ -43,6 +52,7 @@ export const sessions = ({ long = false, part: only } = {}) =>
         residentBytes,
         connect: client.connectDaemon,
         own: { Master, pty: loadNativePty() },
+        sources: file('.'),
         /** A daemon with a keeper for as long as `work` takes. */
         async withDaemon(work) {
           const trial = await DaemonTrial.start(daemon, { keeper: true })
@@ -210,12 +220,13 @@ async function throughput({ withDaemon, own, programs }) {
   })
 }
 
-async function echoes({ withDaemon, own, programs }) {
+async function echoes({ withDaemon, own, sources, programs }) {
   return withDaemon(async (trial, client, scratch) => {
     const peers = Object.keys(multiplexers).filter(isThere)
     const terminals = {
       own: new OwnTerminal(own, programs.echo()),
       daemon: await DaemonTerminal.open(client, programs.echo()),
+      relayed: await RelayedTerminal.open(sources, scratch, programs.echo()),
     }
     const closes = []
     for (const name of peers) {
@@ -236,6 +247,7 @@ async function echoes({ withDaemon, own, programs }) {
     const inFlood = { daemon: median(flooded.daemon), own: median(flooded.own) }
     return [
       beyond('echo round trip p50', p50.daemon, p50.own, 0.15),
+      forComparison('  beside a bare relay, the least a second process costs', p50.daemon, 'ms', p50.relayed),
       beyond('  beside a flooding session', inFlood.daemon, inFlood.own, 0.5),
       peers.includes('tmux')
         ? row({

@@ -1,8 +1,12 @@
 // The same program in a terminal of this process, in the daemon's, and in those of multiplexers seen in a terminal here.
-import { spawnSync } from 'node:child_process'
+import { spawn, spawnSync } from 'node:child_process'
+import { once } from 'node:events'
 import { existsSync, readFileSync } from 'node:fs'
 import { writeFile } from 'node:fs/promises'
+import { connect } from 'node:net'
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { fileURLToPath } from 'node:url'
 
 const size = { columns: 80, rows: 24 }
 const environment = { ...process.env, TERM: 'xterm-256color' }
@@ -90,6 +94,43 @@ export class DaemonTerminal {
       this.#listener(bytes)
     }
     await this.session.exit
+  }
+}
+
+/** A terminal behind `relay.mjs`, behind the same interface. */
+export class RelayedTerminal {
+  #socket
+
+  constructor(socket) {
+    this.#socket = socket
+  }
+
+  static async open(sources, directory, command) {
+    const path = join(directory, socketName())
+    const relay = spawn(
+      process.execPath,
+      [fileURLToPath(new URL('./relay.mjs', import.meta.url)), sources, path, ...command],
+      {
+        stdio: ['ignore', 'ignore', 'inherit'],
+      },
+    )
+    relay.unref()
+    while (!existsSync(path)) await sleep(20)
+    const socket = connect(path)
+    await once(socket, 'connect')
+    return new RelayedTerminal(socket)
+  }
+
+  onData(listener) {
+    this.#socket.removeAllListeners('data').on('data', listener)
+  }
+
+  write(bytes) {
+    this.#socket.write(bytes)
+  }
+
+  async end() {
+    this.#socket.destroy()
   }
 }
 

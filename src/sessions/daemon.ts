@@ -60,6 +60,8 @@ const readBytesMax = 64 * 1024
  * comes on top of it in the gap that it is told of; together they stay below 256 KiB where it kept up.
  */
 const reservedBytes = 128 * 1024
+/** Without watermarks: more than anything prints in the time that a successor is given. */
+const unknowableBytes = 2 ** 32
 /** In one turn of the loop. */
 const quietBytesMax = 4 * 1024
 
@@ -499,13 +501,15 @@ export class Daemon implements SessionHost, ConnectionHost {
    * nobody knows. As after a crash, only that this process still has everything else.
    */
   goOnAfterAnother(): void {
-    const { scrollbackBytes } = this.options.settings
+    const { settings, watermarks } = this.options
+    watermarks?.reread()
     for (const session of this.sessions.values()) {
       if (session.exit !== null) continue
       const known = session.ring.end
-      const to = known + reservedBytes
-      const ring = new Ring(scrollbackBytes, { offset: to, hash: { from: to, crc32: 0 } })
+      const to = Math.max(known, watermarks?.get(session.handle)?.reserved ?? known + unknowableBytes)
+      const ring = new Ring(settings.scrollbackBytes, { offset: to, hash: { from: to, crc32: 0 } })
       session.goOnAfterLoss(ring, { known, to })
+      this.reserve(session)
     }
     for (const connection of [...this.connections]) connection.breakOff()
     this.options.keeper?.channel.hello()

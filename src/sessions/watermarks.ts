@@ -74,6 +74,14 @@ export class Watermarks {
     }
   }
 
+  /** Takes in what another daemon has written meanwhile. */
+  reread(): void {
+    this.slots.clear()
+    this.free.length = 0
+    this.slotCount = 1
+    this.load()
+  }
+
   get(handle: number): Watermark | undefined {
     return this.slots.get(handle)?.mark
   }

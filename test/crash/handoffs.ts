@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs'
 import { mkdtemp, readdir, readFile, realpath, rename, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -201,7 +202,7 @@ export class Place implements AsyncDisposable {
     await (isCrash ? orders.give('follower', 'kept') : orders.give('successor', 'successor'))
     if (isCrash) process.kill(first, 'SIGKILL')
     const asked = isCrash ? null : client.upgrade().catch((error) => error)
-    if (victim !== null) await eventually(() => orders.hasKilled(victim.role), 'the death')
+    if (victim !== null) await eventually(() => orders.hasDied(victim.role), 'the death')
     else if (isCrash) await eventually(async () => (await orders.pidOf('follower')) !== undefined, 'the next daemon')
     ending.end()
     judge(scenario, await asked, victim)
@@ -371,8 +372,11 @@ class Orders implements AsyncDisposable {
     for (const mode of ['kept', 'successor']) await rm(join(this.directory, mode), { force: true })
   }
 
-  async hasKilled(role: Role): Promise<boolean> {
-    return (await this.steps(role)).at(-1)?.died !== undefined
+  /** At its point; or a moment before it by its predecessor, which ends whoever refuses, and may be faster. */
+  async hasDied(role: Role): Promise<boolean> {
+    if ((await this.steps(role)).at(-1)?.died !== undefined) return true
+    const pid = await this.pidOf(role)
+    return role === 'successor' && pid !== undefined && !existsSync(`/proc/${pid}`)
   }
 
   /** Of the process that had this role, if any had. */

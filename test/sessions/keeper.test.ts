@@ -540,14 +540,20 @@ describe.runIf(process.platform === 'linux')('the keeper', () => {
     await using trial = await start()
     await trial.ask('open', { handle: 1, argv: shell('-i') })
     const keys = (text: string) => trial.ask('type', { handle: 1, text })
-    await trial.asks(1, 'echo "<$((1+1))>"', '<2>')
-    await keys('half a line\x03')
+    await trial.asks(1, 'PS1="prompt $((1+1))> "', 'prompt 2> ')
+    // What is typed while a shell is being interrupted is lost to anyone's shell.
+    const interrupts = async (typed: string) => {
+      await keys(`${typed}\x03`)
+      await trial.shows(1, /\^C\s*prompt 2> $/)
+    }
+    await interrupts('half a line')
     await trial.asks(1, 'echo "<$((2+2))>"', '<4>')
     await trial.asks(1, `sh -c 'echo "<$((3+3))>"; exec sleep 1000'`, '<6>')
-    await keys('\x03')
+    await interrupts('')
     await trial.asks(1, 'echo "<$?>"', '<130>')
     await trial.asks(1, `sh -c 'echo "<$((4+4))>"; exec sleep 1000'`, '<8>')
     await keys('\x1a')
+    await trial.shows(1, /\^Z[\s\S]*prompt 2> $/)
     await trial.asks(1, 'jobs', /\[1\].*(Stopped|Suspended)/)
     await trial.asks(1, 'kill -9 %1; wait; echo "<$((5+5))>"', '<10>')
     const screen = await trial.ask('screen', { handle: 1 })
