@@ -60,8 +60,8 @@ const readBytesMax = 64 * 1024
  * comes on top of it in the gap that it is told of; together they stay below 256 KiB where it kept up.
  */
 const reservedBytes = 128 * 1024
-/** Without watermarks: more than anything prints in the time that a successor is given. */
-const unknowableBytes = 2 ** 32
+/** Where nobody knows how far a session was read: further than any is likely to be. */
+export const unknowableBytes = 2 ** 32
 /** In one turn of the loop. */
 const quietBytesMax = 4 * 1024
 
@@ -173,6 +173,14 @@ export class Daemon implements SessionHost, ConnectionHost {
     }
   }
 
+  private unmark({ id, handle }: Session): void {
+    try {
+      this.options.watermarks?.remove(handle)
+    } catch (error) {
+      this.options.log(`the mark of ${id} could not be removed: ${String(error)}`) // its handle is never used again
+    }
+  }
+
   inputDrained(session: Session): void {
     for (const connection of this.connections) connection.goOn(session)
   }
@@ -188,7 +196,7 @@ export class Daemon implements SessionHost, ConnectionHost {
       this.options.log(`the end of ${session.id} could not be written down: ${String(error)}`)
     }
     this.options.keeper?.channel.drop(session.handle)
-    this.options.watermarks?.remove(session.handle)
+    this.unmark(session)
     for (const resolve of this.waiting.get(session) ?? []) resolve(exit)
     this.waiting.delete(session)
     for (const { connection } of [...session.attachments]) connection.pump()

@@ -19,8 +19,13 @@ export class ExitRecords {
   write(id: string, exit: SessionExit): void {
     const path = this.pathOf(id)
     const draft = `${path}.new`
-    writeFileSync(draft, `${JSON.stringify({ id, exit })}\n`, { mode: 0o600 })
-    renameSync(draft, path)
+    try {
+      writeFileSync(draft, `${JSON.stringify({ id, exit })}\n`, { mode: 0o600 })
+      renameSync(draft, path)
+    } catch (error) {
+      rmSync(draft, { force: true })
+      throw error
+    }
     this.prune()
   }
 

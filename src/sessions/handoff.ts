@@ -56,11 +56,6 @@ export class Handoff {
     private readonly inheritance: Inheritance,
   ) {}
 
-  /** Everything is the successor's. */
-  get isDone(): boolean {
-    return this.acked
-  }
-
   /** What would be handed over. @throws {InstarError} `PLATFORM_UNSUPPORTED`, `DAEMON_STOPPING` */
   async snapshot(): Promise<{ sessions: number }> {
     if (process.platform === 'win32')

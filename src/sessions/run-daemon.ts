@@ -9,6 +9,7 @@ import {
   readlinkSync,
   renameSync,
   rmSync,
+  writeSync,
 } from 'node:fs'
 import type { Server } from 'node:net'
 import { userInfo } from 'node:os'
@@ -25,16 +26,15 @@ import { handoffEffects } from '../flows/daemon-handoff.ts'
 import { takeoverEffects } from '../flows/daemon-takeover.ts'
 import { openJournal } from '../journal/journal.ts'
 import { Interpreter } from '../run/interpreter.ts'
-import type { RecordLog } from '../run/log.ts'
 import type { RunState } from '../run/run.ts'
 import { pause } from '../runtime/pause.ts'
 import { bindDirectory, socketName } from './daemon-place.ts'
 import { descriptors, Handoff } from './handoff.ts'
 import { builtKeeper } from './keeper.ts'
+import { LenientLog } from './lenient-log.ts'
 import type { HandoffResult } from './protocol.ts'
 import { renewKeeper } from './renew-keeper.ts'
 import { Takeover } from './takeover.ts'
-import { UnwrittenLog } from './unwritten-log.ts'
 
 /**
  * How a daemon process is begun. It travels by argument, never by the environment, which programs inherit.
@@ -80,6 +80,15 @@ export function readArguments(args: readonly string[]): Arguments {
   }
 }
 
+/** To whoever started this process, who has it lead to a file. Where that takes nothing more, terminals go on. */
+function log(message: string): void {
+  try {
+    writeSync(2, `${new Date().toISOString()} ${process.pid} ${message.replaceAll('\n', '\n  ')}\n`)
+  } catch {
+    // There is nowhere to say so.
+  }
+}
+
 const journalsKept = 8
 const answerMs = 1_000
 
@@ -92,8 +101,7 @@ const answerMs = 1_000
  */
 export async function runDaemon(args: readonly string[]): Promise<void> {
   const { mode, directory, name, scrollbackBytes, shell, keeper: given } = readArguments(args)
-  const log = (message: string) =>
-    process.stderr.write(`${new Date().toISOString()} ${process.pid} ${message.replaceAll('\n', '\n  ')}\n`)
+  process.stderr.on('error', () => {}) // a log that takes nothing is no reason to end
   for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, () => void takeover.daemon.stop())
   process.on('SIGHUP', () => {}) // whoever started it may close its own terminal
   for (const folder of ['', 'pids', 'exits', 'journals'])
@@ -160,29 +168,19 @@ export async function runDaemon(args: readonly string[]): Promise<void> {
     { machine: daemonTakeover, effects: takeoverEffects(takeover) },
     { machine: daemonHandoff, effects: handoffEffects(world) },
   ]
-  const openRuns = async (written: RecordLog) => {
-    const opened = await Interpreter.open({ log: written, flows, onDead: (error) => void goOnUnwritten(error) })
-    opened.subscribe((change) => {
-      if (change.type !== 'record' || change.record.ends === undefined) return
-      if ((change.state.output as HandoffOutput | undefined)?.outcome === 'handed-over') setImmediate(() => void end(0))
-    })
-    return opened
-  }
-  // Terminals live longer than a disk is full: what is not journaled any more is said in the log.
-  const goOnUnwritten = async (error: unknown) => {
-    log(`this daemon goes on without a journal: ${String(error)}`)
-    if (current?.isDone) await end(0)
-    await current?.rollBack()
-    interpreter = await openRuns(new UnwrittenLog())
-  }
   const journal = await openJournal({
     directory: join(journals, `${String(Date.now()).padStart(14, '0')}-${process.pid}`),
     holder: { daemon: name },
   }).catch((error) => {
     log(`this daemon begins without a journal: ${String(error)}`)
-    return new UnwrittenLog()
+    return null
   })
-  interpreter = await openRuns(journal)
+  const lenient = new LenientLog(journal, (error) => log(`this daemon goes on without a journal: ${String(error)}`))
+  interpreter = await Interpreter.open({ log: lenient, flows })
+  interpreter.subscribe((change) => {
+    if (change.type !== 'record' || change.record.ends === undefined) return
+    if ((change.state.output as HandoffOutput | undefined)?.outcome === 'handed-over') setImmediate(() => void end(0))
+  })
   const how = mode === 'successor' ? 'handoff' : mode === 'kept' ? 'crash' : 'start'
   const predecessor = mode === 'successor' ? process.ppid : null
   const { run } = await interpreter.start('daemon-takeover', {

@@ -6,7 +6,7 @@ import type { Adopted, SessionGap, SessionMark } from '../../machines/index.ts'
 import { InstarError } from '../errors.ts'
 import { packageVersion } from '../package-info.ts'
 import { Connection } from './connection.ts'
-import { Daemon, type DaemonOptions } from './daemon.ts'
+import { Daemon, type DaemonOptions, unknowableBytes } from './daemon.ts'
 import { isAlive } from './foreground.ts'
 import { descriptors } from './handoff.ts'
 import { KeeperChannel } from './keeper-channel.ts'
@@ -110,7 +110,7 @@ export class Takeover {
       generation,
       server,
       keeper: channel === null ? null : { channel, program: keeper! },
-      watermarks: channel === null ? null : Watermarks.open(join(directory, 'offsets')),
+      watermarks: channel === null ? null : this.openWatermarks(),
       log,
       handOver,
       stopped,
@@ -119,6 +119,17 @@ export class Takeover {
       this.adopted.push(one)
       const start = { descriptor: one.descriptor, ring: new Ring(settings.scrollbackBytes) }
       this.daemonMade.add(new Session(one.identity, this.daemonMade, start))
+    }
+  }
+
+  /** Sessions go on without: then it is not known after a crash how far each of them had been read. */
+  private openWatermarks(): Watermarks | null {
+    const { directory, log } = this.place
+    try {
+      return Watermarks.open(join(directory, 'offsets'))
+    } catch (error) {
+      log(`after a crash what was lost could not be told: ${String(error)}`)
+      return null
     }
   }
 
@@ -267,7 +278,7 @@ export class Takeover {
     const marks: SessionMark[] = []
     for (const { identity } of this.adopted) {
       const { handle, id } = identity
-      const { settled, reserved } = daemon.options.watermarks?.get(handle) ?? { settled: 0, reserved: 0 }
+      const { settled, reserved } = daemon.options.watermarks?.get(handle) ?? { settled: 0, reserved: unknowableBytes }
       const session = daemon.sessions.get(handle)!
       const ring = new Ring(scrollbackBytes, { offset: reserved, hash: { from: reserved, crc32: 0 } })
       session.goOnAfterLoss(ring, { known: settled, to: reserved })
