@@ -41,7 +41,7 @@ export const tail: Command<[options: { follow: boolean; from: number | undefined
 async function followFrom(cli: Cli, from: number | undefined, print: (record: JournalRecord) => Promise<void>) {
   const { output, signal } = cli
   let next = from
-  for (;;) {
+  const catchUp = async () => {
     const shown: JournalRecord[] = []
     for await (const record of recordsFrom(cli, next ?? 0)) {
       if (output.closed) return
@@ -53,12 +53,19 @@ async function followFrom(cli: Cli, from: number | undefined, print: (record: Jo
     next ??= (shown.at(-1)?.seq ?? 0) + 1
     const client = await reachRunning(cli, await homeOf(cli))
     if (client !== undefined) next = await followRunning(cli, client, next, print)
+  }
+  for (;;) {
+    await catchUp().catch((error) => {
+      if (!isGone(error)) throw error // one that is stopping is as good as none
+    })
     if (output.closed) return
     await setTimeout(lookAgainMs, undefined, { signal }).catch(() => signal.throwIfAborted())
   }
 }
 
 /** Prints what a running controller appends until it ends; answers with the next record to ask for. */
+const isGone = (error: unknown) => error instanceof InstarError && error.code === 'CONTROLLER_GONE'
+
 async function followRunning(
   { output, signal }: Cli,
   client: ControlClient,
@@ -78,8 +85,7 @@ async function followRunning(
     await client.perform('journal.follow', { from }, { signal: AbortSignal.any([signal, closed.signal]), onProgress })
   } catch (error) {
     signal.throwIfAborted()
-    const isOver = error instanceof InstarError && (error.code === 'CONTROLLER_GONE' || closed.signal.aborted)
-    if (!isOver) throw error
+    if (!isGone(error) && !closed.signal.aborted) throw error
   } finally {
     await client.close()
     await printing
