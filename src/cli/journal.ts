@@ -63,9 +63,9 @@ async function followFrom(cli: Cli, from: number | undefined, print: (record: Jo
   }
 }
 
-/** Prints what a running controller appends until it ends; answers with the next record to ask for. */
 const isGone = (error: unknown) => error instanceof InstarError && error.code === 'CONTROLLER_GONE'
 
+/** Prints what a running controller appends until it ends; answers with the next record to ask for. */
 async function followRunning(
   { output, signal }: Cli,
   client: ControlClient,
