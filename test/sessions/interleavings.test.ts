@@ -120,6 +120,8 @@ class Story {
       case 'killDaemon':
         await Promise.allSettled(this.begun)
         await this.trial.kill()
+        // Of what is asked while a connection is just breaking nobody knows whether it was done.
+        for (const client of this.clients) await client.info()
         return
     }
     const living = this.sessions.filter(({ ending }) => ending === 'no')
