@@ -119,6 +119,8 @@ class Story {
       }
       case 'killDaemon':
         await Promise.allSettled(this.begun)
+        // Answered after what was typed before: what a daemon that is killed has not read yet is lost.
+        for (const client of this.clients) await client.info()
         await this.trial.kill()
         // Of what is asked while a connection is just breaking nobody knows whether it was done.
         for (const client of this.clients) await client.info()
