@@ -7,8 +7,6 @@ export interface HandoffInput {
   readonly name: string
   /** The program that the successor is, without the daemon's own arguments. */
   readonly command: readonly string[]
-  /** The client that asked, as it called itself. */
-  readonly requestedBy?: string
   /** How long the successor may take to be prepared. Default 15000. */
   readonly prepareTimeoutMs?: number
   /** How long the successor may take to acknowledge once nothing flows. Default 5000. */
@@ -33,8 +31,7 @@ export interface HandoffOutput {
   readonly rollBackFailure: Failure | null
 }
 
-export interface HandoffContext extends Required<Omit<HandoffInput, 'requestedBy'>> {
-  readonly requestedBy: string | null
+export interface HandoffContext extends Required<HandoffInput> {
   readonly successor: DaemonProcess | null
   readonly committed: Committed | null
   readonly failure: Failure | null
@@ -101,7 +98,6 @@ export const daemonHandoff = setup({
     // The pure transition function asks for a context without input now and then, and throws the result away.
     name: input?.name ?? '',
     command: input?.command ?? [],
-    requestedBy: input?.requestedBy ?? null,
     prepareTimeoutMs: input?.prepareTimeoutMs ?? 15_000,
     commitTimeoutMs: input?.commitTimeoutMs ?? 5_000,
     successor: null,

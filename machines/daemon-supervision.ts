@@ -67,6 +67,8 @@ export interface SupervisionContext extends SupervisionInput {
   readonly kept: { readonly wanted: string; readonly failure: Failure } | null
   /** How often in a row it could not be learned whether one is there. */
   readonly misses: number
+  /** The configuration does not name it any more; it is let go as soon as nothing is under way. */
+  readonly releasing: boolean
 }
 
 export type SupervisionEvent =
@@ -181,6 +183,7 @@ export const daemonSupervision = setup({
     stop: effect<{ name: string; daemon: Daemon }, { ended: number }>(),
   },
   guards: {
+    isReleasing: ({ context: { releasing } }) => releasing,
     isThere: ({ context: { daemon } }) => daemon !== null,
     noneWaits: ({ context: { waiting } }) => waiting.length === 0,
     nextIsMet: ({ context: { waiting, daemon } }) =>
@@ -203,8 +206,9 @@ export const daemonSupervision = setup({
     }),
     keepExpectation: assign(({ event }) => {
       const { wanted, autoUpdate } = event as { wanted: string; autoUpdate: boolean }
-      return { wanted, autoUpdate }
+      return { wanted, autoUpdate, releasing: false }
     }),
+    keepRelease: assign({ releasing: true }),
     keepLocated: assign({ daemon: ({ event }) => located(event), failure: null, misses: 0 }),
     keepFailure: assign({ failure: ({ event }) => failureOf(event as { error?: unknown }) }),
     countMiss: assign({ misses: ({ context: { misses } }) => misses + 1 }),
@@ -302,6 +306,7 @@ export const daemonSupervision = setup({
     failure: null,
     kept: null,
     misses: 0,
+    releasing: false,
   }),
   // Where nothing else is said a wish waits for what is under way.
   on: {
@@ -310,6 +315,7 @@ export const daemonSupervision = setup({
     restart: { actions: 'take' },
     stop: { actions: 'take' },
     expect: { actions: 'keepExpectation' },
+    release: { actions: 'keepRelease' },
   },
   initial: 'locating',
   states: {
@@ -334,6 +340,7 @@ export const daemonSupervision = setup({
         expect: { target: 'locating', actions: 'keepExpectation' },
         release: 'released',
       },
+      always: { guard: 'isReleasing', target: 'released' },
       after: { retryDelay: 'locating' },
     },
     attending: {
@@ -344,6 +351,7 @@ export const daemonSupervision = setup({
         { guard: 'nextStarts', target: 'starting', actions: 'beginNext' },
         { guard: 'nextUpdates', target: 'updating', actions: 'beginNext' },
         { guard: 'nextStops', target: 'stopping', actions: 'beginNext' },
+        { guard: 'isReleasing', target: 'released' },
         { guard: 'isDue', target: 'updating', actions: 'beginUpdate' },
         { guard: 'isThere', target: 'running' },
         { target: 'absent' },

@@ -43,6 +43,8 @@ export interface UpdateResult {
 export interface UpdatePolicy {
   readonly engines: 'enforce' | 'warn'
   readonly minimumReleaseAgeMs: number
+  /** A person asked for what the channel names, also where it is below what was in use before. */
+  readonly allowOlder: boolean
 }
 
 export interface UpdateContext {
@@ -99,14 +101,15 @@ export const runtimeUpdate = setup({
     verify: effect<{ runtime: string; offer: Offer; draft: string }, void>(),
     seal: effect<{ runtime: string; offer: Offer; draft: string }, ReleaseRef>(),
     qualify: effect<{ runtime: string; release: ReleaseRef }, { readyMs: number }>(),
-    activate: effect<{ runtime: string; release: ReleaseRef }, void>(),
+    activate: effect<{ runtime: string; release: ReleaseRef; allowOlder: boolean }, void>(),
     readPointer: effect<{ runtime: string }, { current: ReleaseRef | null }>(),
     prune: effect<{ runtime: string }, void>(),
     strike: effect<{ runtime: string; version: string; reason: string }, { banned: boolean }>(),
     discard: effect<{ runtime: string; draft: string | null; release: ReleaseRef | null }, void>(),
   },
   guards: {
-    upToDate: ({ context: { evidence } }) => evidence!.notAboveBundled || evidence!.belowCommitted,
+    upToDate: ({ context: { evidence, policy } }) =>
+      evidence!.notAboveBundled || (evidence!.belowCommitted && !policy.allowOlder),
     banned: ({ context: { evidence } }) => evidence!.banned !== null,
     enginesUnmet: ({ context: { evidence, policy } }) => policy.engines === 'enforce' && !evidence!.engines.met,
     tooYoung: ({ context: { evidence, policy } }) => evidence!.ageMs < policy.minimumReleaseAgeMs,
@@ -149,7 +152,7 @@ export const runtimeUpdate = setup({
   context: ({ input }) => ({
     // The pure transition function asks for a context without input now and then, and throws the result away.
     runtime: input?.runtime ?? '',
-    policy: input?.policy ?? { engines: 'enforce', minimumReleaseAgeMs: 0 },
+    policy: input?.policy ?? { engines: 'enforce', minimumReleaseAgeMs: 0, allowOlder: false },
     offer: null,
     evidence: null,
     draft: null,
@@ -244,7 +247,11 @@ export const runtimeUpdate = setup({
       invoke: {
         id: 'activate',
         src: 'activate',
-        input: ({ context: { runtime, release } }) => ({ runtime, release: release! }),
+        input: ({ context: { runtime, release, policy } }) => ({
+          runtime,
+          release: release!,
+          allowOlder: policy.allowOlder,
+        }),
         onDone: 'pruning',
         onError: { target: 'confirming', actions: 'keepFailure' },
       },

@@ -47,6 +47,8 @@ enum { CHANNEL = 3, LISTENER = 4, STATE = 5, NOTHING = 6, LOCK = 7, MASTERS = 8 
 enum { LINE_BYTES_MAX = 8192, PENDING_MAX = 16, REAPED_MAX = 256 };
 enum { HEALTHY_MS = 2000, DELAY_MS_FIRST = 100, DELAY_MS_MAX = 5000, FAILURES_MAX = 7 };
 enum { LOOK_AGAIN_MS = 1000, LINGER_MS = 1000 };
+enum { LOG_BYTES_MAX = 8 << 20 };
+#define NEVER LLONG_MAX
 enum { USAGE = 64, SYSTEM = 71, HELD = 75 };
 
 /* Where fs-native-extensions is told to lock, so that a daemon without a keeper and a keeper exclude each other. */
@@ -75,7 +77,7 @@ static bool ended = true;   /* the process `daemon_pid` */
 static bool hung_up = true; /* every holder of the channel's other end is gone */
 static bool greeted, unanswered, muted, closing;
 static int failures;
-static long long since, due; /* milliseconds; due < 0: no start is planned */
+static long long since, due; /* milliseconds; since NEVER: it has not said hello; due < 0: no start is planned */
 
 static char in[LINE_BYTES_MAX], out[LINE_BYTES_MAX];
 static size_t in_length, out_length;
@@ -188,7 +190,7 @@ static void tell(void) {
     while (out_length > 0) {
       ssize_t sent = send(CHANNEL, out, out_length, MSG_DONTWAIT | MSG_NOSIGNAL);
       if (sent < 0 && errno == EINTR) continue;
-      if (sent < 0 && errno == EAGAIN) return;
+      if (sent < 0 && (errno == EAGAIN || errno == ENOBUFS || errno == ENOMEM)) return;
       if (sent < 0) sent = (ssize_t)out_length; /* nobody is there; receive() learns it too */
       out_length -= (size_t)sent;
       memmove(out, out + sent, out_length);
@@ -284,7 +286,7 @@ static struct kept *find(uint32_t handle) {
 static bool hello(char *rest) {
   long long version, pid;
   if (!read_number(&rest, 1, &version) || !read_number(&rest, INT_MAX, &pid) || *rest != '\0') return false;
-  if (pid != daemon_pid) since = now();
+  if (pid != daemon_pid || since == NEVER) since = now();
   daemon_pid = (pid_t)pid;
   ended = false; /* where it has ended all the same, the channel's end makes us look */
   /* It took over, or came up, while we were asked to end. */
@@ -447,6 +449,25 @@ static void receive(void) {
 
 /* ---- the daemon's life */
 
+static bool open_log(void) {
+  char path[PATH_MAX];
+  snprintf(path, sizeof path, "%s/daemon.log", directory);
+  int fd = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0600);
+  bool opened = fd >= 0 && dup2(fd, 1) >= 0 && dup2(fd, 2) >= 0;
+  if (fd >= 0) close(fd);
+  return opened;
+}
+
+/* Between two daemons, so that one which cannot start does not fill the disk. Where it fails the old one is used on. */
+static void rotate_log(void) {
+  struct stat log;
+  if (fstat(2, &log) < 0 || log.st_size < LOG_BYTES_MAX) return;
+  char path[PATH_MAX], older[PATH_MAX];
+  snprintf(path, sizeof path, "%s/daemon.log", directory);
+  snprintf(older, sizeof older, "%s/daemon.log.1", directory);
+  if (rename(path, older) == 0) open_log();
+}
+
 /* Every kept session, one a line, and an empty line; or -1. */
 static int write_table(void) {
   int file = memfd_create("kept", MFD_CLOEXEC);
@@ -477,8 +498,9 @@ static _Noreturn void become_daemon(int channel, int table) {
 static void start_daemon(void) {
   int ends[2];
   ended = hung_up = true;
-  since = now();
+  since = NEVER;
   due = -1;
+  rotate_log();
   int table = write_table();
   if (table < 0 || socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) < 0) {
     dprintf(2, "keeper: cannot start a daemon: %s\n", strerror(errno));
@@ -540,7 +562,10 @@ static void pass_termination(void) {
   if (!ended && kill(daemon_pid, SIGTERM) < 0) dprintf(2, "keeper: kill: %s\n", strerror(errno));
 }
 
-/* ---- replacing ourselves. The state is text of our own, read by another version; unknown lines are skipped. */
+/*
+ * ---- replacing ourselves. The state is text of our own, read by another version; unknown lines are skipped. Ends of
+ * processes that are not kept have all been told by then, and the daemon remembers them for a `keep` that is on its way.
+ */
 
 static bool write_state(int file) {
   bool whole =
@@ -549,10 +574,6 @@ static bool write_state(int file) {
       dprintf(file, "starts %d %lld %lld\n", failures, since, due) > 0;
   for (struct kept *k = kept; k < kept + count && whole; k++)
     whole = dprintf(file, "kept %u %d %d %d %s\n", k->handle, k->pid, k->ended, k->status, k->meta) > 0;
-  for (unsigned i = 0; i < REAPED_MAX && whole; i++) /* oldest first */
-    if (reaped[(reaped_next + i) % REAPED_MAX].pid > 0)
-      whole = dprintf(file, "reaped %d %d\n", reaped[(reaped_next + i) % REAPED_MAX].pid,
-                      reaped[(reaped_next + i) % REAPED_MAX].status) > 0;
   return whole && lseek(file, 0, SEEK_SET) == 0;
 }
 
@@ -584,9 +605,6 @@ static void read_state_line(char *line) {
     char *meta = strdup(line + end + 1);
     if (meta == NULL) die(SYSTEM, "resume");
     kept[count++] = (struct kept){.handle = handle, .pid = pid, .ended = dead, .status = status, .meta = meta};
-  } else if (sscanf(line, "reaped %d %d", &pid, &status) == 2) {
-    note_end(pid, status);
-    reaped[(reaped_next - 1) % REAPED_MAX].untold = false;
   } else sscanf(line, "starts %d %lld %lld", &failures, &since, &due);
 }
 
@@ -643,14 +661,6 @@ static void bind_socket(void) {
   if (listen(LISTENER, 511) < 0 || rename(draft.sun_path, path) < 0) die(SYSTEM, path);
 }
 
-static void open_log(void) {
-  char path[PATH_MAX];
-  snprintf(path, sizeof path, "%s/daemon.log", directory);
-  int fd = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0600);
-  if (fd < 0 || dup2(NOTHING, 0) < 0 || dup2(fd, 1) < 0 || dup2(fd, 2) < 0) die(SYSTEM, path);
-  close(fd);
-}
-
 static bool run_arguments(char **arguments) {
   size_t length = 0;
   for (char **a = arguments; *a != NULL; a++) {
@@ -675,7 +685,7 @@ static bool begin(int argc, char **argv) {
   open_nothing();
   take_lock();
   bind_socket();
-  open_log();
+  if (dup2(NOTHING, 0) < 0 || !open_log()) die(SYSTEM, "daemon.log");
   return true;
 }
 
@@ -687,8 +697,10 @@ static void set_up_process(void) {
   if (setrlimit(RLIMIT_NOFILE, &files) < 0) die(SYSTEM, "setrlimit");
   struct sigaction noted = {.sa_handler = note_signal}, ignored = {.sa_handler = SIG_IGN};
   if (sigaction(SIGCHLD, &noted, NULL) < 0 || sigaction(SIGTERM, &noted, NULL) < 0) die(SYSTEM, "sigaction");
-  /* Of the terminal we may have been started from; it is not one of those we keep. */
-  if (sigaction(SIGHUP, &ignored, NULL) < 0 || sigaction(SIGINT, &ignored, NULL) < 0) die(SYSTEM, "sigaction");
+  /* Of the terminal we may have been started from, which is not one of those we keep; and of a log that may not grow. */
+  static const int harmless[] = {SIGHUP, SIGINT, SIGQUIT, SIGPIPE, SIGXFSZ};
+  for (size_t i = 0; i < sizeof harmless / sizeof *harmless; i++)
+    if (sigaction(harmless[i], &ignored, NULL) < 0) die(SYSTEM, "sigaction");
 }
 
 static _Noreturn void serve(void) {

@@ -45,8 +45,9 @@ function compile(compilers, target) {
   // Linked to nothing it takes half the memory and runs on any Linux; not every system has what that needs.
   for (const compiler of compilers)
     for (const linking of [['-static'], []]) {
-      const args = ['-std=c11', '-O2', '-Wall', '-Wextra', ...linking, '-o', target, source]
-      const { error, status, stderr } = spawnSync(compiler, args, { encoding: 'utf8' })
+      const [program, ...before] = compiler.split(' ')
+      const args = [...before, '-std=c11', '-O2', '-Wall', '-Wextra', ...linking, '-o', target, source]
+      const { error, status, stderr } = spawnSync(program, args, { encoding: 'utf8' })
       if (error !== undefined) break
       if (status === 0) return null
       failure = `${compiler}: ${stderr.trim().split('\n')[0]}`

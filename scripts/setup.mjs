@@ -12,8 +12,8 @@ const installedMark = join(root, 'node_modules', '.instar-installed')
 const builtMark = join(root, 'dist', '.instar-built')
 
 const [major, minor] = process.versions.node.split('.').map(Number)
-if (major < 20 || (major === 20 && minor < 19)) {
-  console.error(`Instar needs Node 20.19 or newer; this is ${process.versions.node}.`)
+if (!(major === 20 && minor >= 19) && !(major === 22 && minor >= 9) && major < 23) {
+  console.error(`Instar needs Node 20.19 or 22.9 or newer; this is ${process.versions.node}.`)
   process.exit(1)
 }
 

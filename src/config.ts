@@ -3,9 +3,9 @@ import { readFile, stat } from 'node:fs/promises'
 import { dirname, isAbsolute, join, resolve } from 'node:path'
 import validRange from 'semver/ranges/valid.js'
 import * as z from 'zod'
+import { journalDefaults, sessionDefaults } from './config-defaults.ts'
 import { InstarError } from './errors.ts'
 import { didYouMean } from './nearest.ts'
-import { sessionDefaults } from './session-defaults.ts'
 
 /** What `${…}` in a runtime's `args` and `env` may name. */
 export const placeholders = ['port', 'home', 'release'] as const
@@ -258,6 +258,15 @@ const sessions = known({
     ),
 })
 
+const journal = known({
+  padBytes: z
+    .literal([0, 512, 4096])
+    .default(journalDefaults.padBytes)
+    .describe(
+      'Let every commit fill whole sectors of this size, for a disk that garbles its neighbours in a power cut.',
+    ),
+})
+
 /** The schema of `instar.config.json`; `schema/instar.config.schema.json` is generated from it. */
 export const configSchema = known({
   $schema: z.string().max(2048).optional().describe('Where editors find this schema.'),
@@ -268,6 +277,7 @@ export const configSchema = known({
     .describe('The package registry; the one that npm is configured to use on this machine where absent.'),
   runtimes: z.record(runtimeName, runtime).default({}).describe('The runtimes this controller looks after, by name.'),
   sessions: sessions.prefault({}).describe('The terminals, and the daemons that hold them.'),
+  journal: journal.prefault({}).describe('How the journal is written.'),
 })
 
 type Parsed = z.output<typeof configSchema>
@@ -284,6 +294,7 @@ export interface Config {
   readonly registry?: string
   readonly runtimes: Readonly<Record<string, RuntimeConfig>>
   readonly sessions: SessionsConfig
+  readonly journal: Parsed['journal']
 }
 
 export interface ConfigProblem {
@@ -339,7 +350,7 @@ export function parseConfig(value: unknown, folder: string, source = 'the config
       source,
       result.error.issues.flatMap((issue) => problemsIn(issue, [])),
     )
-  const { registry, runtimes, sessions } = result.data
+  const { registry, runtimes, sessions, journal } = result.data
   const problems: ConfigProblem[] = []
   const resolved = Object.entries(runtimes).map(([name, entry]) => {
     const provide = resolveProvided(entry.provide, folder, (at, message) =>
@@ -352,6 +363,7 @@ export function parseConfig(value: unknown, folder: string, source = 'the config
     ...(registry !== undefined && { registry }),
     runtimes: Object.fromEntries(resolved),
     sessions: resolveCommand(sessions, folder),
+    journal,
   }
 }
 

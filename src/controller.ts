@@ -20,6 +20,7 @@ import { type RuntimeWorld, recordsIn } from './flows/runtime-world.ts'
 import { openHome, resolveHome } from './home.ts'
 import type { JournalRecord, ReadRange } from './journal/cursor.ts'
 import { type FollowOptions, type Journal, openJournal } from './journal/journal.ts'
+import { harmless, type Logger, silent } from './logger.ts'
 import type { ManagedDaemon } from './managed-daemon.ts'
 import { ManagedRuntime, type RuntimeStatus } from './managed-runtime.ts'
 import type { ManagedSessions } from './managed-sessions.ts'
@@ -34,14 +35,6 @@ import { startSchedule } from './runtime/schedule.ts'
 import { sweepChildren } from './runtime/sweep-children.ts'
 import { findKeeper } from './sessions/keeper.ts'
 import type { DaemonCommand } from './sessions/protocol.ts'
-
-/** Where the controller speaks; the shape of pino's and most others'. */
-export interface Logger {
-  debug(fields: object, message: string): void
-  info(fields: object, message: string): void
-  warn(fields: object, message: string): void
-  error(fields: object, message: string): void
-}
 
 export interface ControllerOptions {
   /** Absolute path. Default: `INSTAR_HOME`, else the platform's data directory. */
@@ -101,21 +94,24 @@ export interface CloseOptions {
  */
 export async function openController(options: ControllerOptions): Promise<Controller> {
   const { signal } = options
+  const logger = harmless(options.logger ?? silent)
   const config = typeof options.config === 'string' ? await loadConfig(options.config) : options.config
   const home = await openHome(options.home ?? (await resolveHome(undefined)))
-  if (home.closedToOthers) options.logger?.warn({ home: home.path }, 'others could look into the home; that is over')
+  if (home.closedToOthers) logger.warn({ home: home.path }, 'others could look into the home; that is over')
   signal?.throwIfAborted()
-  const journal = await openJournal({ directory: join(home.path, 'journal'), holder: { version: packageVersion } })
+  const journal = await openJournal({
+    directory: join(home.path, 'journal'),
+    holder: { version: packageVersion },
+    padBytes: config.journal.padBytes,
+  })
   try {
     signal?.throwIfAborted()
-    return await Controller.recover(home.path, config, journal, options)
+    return await Controller.recover(home.path, config, journal, logger, options)
   } catch (error) {
     await journal.close()
     throw error
   }
 }
-
-const silent: Logger = { debug() {}, info() {}, warn() {}, error() {} }
 
 /** An open home. Made by {@link openController}. */
 export class Controller implements AsyncDisposable {
@@ -159,9 +155,10 @@ export class Controller implements AsyncDisposable {
     home: string,
     config: Config,
     journal: Journal,
+    logger: Logger,
     options: ControllerOptions,
   ): Promise<Controller> {
-    const { logger = silent, schedule = true, observe = false, development = false, preferArms } = options
+    const { schedule = true, observe = false, development = false, preferArms } = options
     if (journal.repaired !== null)
       logger.warn({ ...journal.repaired }, 'a commit that a crash had torn was cut off the journal')
     const store = await ReleaseStore.open({

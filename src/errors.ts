@@ -251,6 +251,11 @@ export const codes = {
   SESSION_ENDED: { retry: false, hint: 'Its program has ended; `instar session wait` tells how.' },
   SESSION_CWD_INVALID: { retry: false, exit: 2, hint: 'Name a directory that exists and that you may enter.' },
   SESSION_COMMAND_INVALID: { retry: false, exit: 2, hint: 'Name a program that exists and that you may run.' },
+  SESSION_SIGNAL_DENIED: {
+    retry: false,
+    exit: 4,
+    hint: 'Type what ends it into the session, for example Ctrl-C, or end the session with `instar session kill`.',
+  },
   SESSION_LIMIT: { retry: true, hint: 'End some sessions, or raise the limit of open files or of terminals.' },
   SESSION_LOST: {
     retry: false,

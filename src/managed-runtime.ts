@@ -25,6 +25,14 @@ export interface Asked {
   readonly onProgress?: ((progress: unknown) => void) | undefined
 }
 
+export interface CheckOptions extends Asked {
+  /**
+   * Take what the channel names also where it is below what was in use before, for example after a bad version was
+   * withdrawn. Later versions are compared with it from then on. Default false: a channel that moves back is not followed.
+   */
+  readonly allowOlder?: boolean | undefined
+}
+
 export interface LaunchOptions extends Asked {
   /** Put behind the configured arguments. Not used where the runtime is running already. */
   readonly args?: readonly string[] | undefined
@@ -102,10 +110,12 @@ export class ManagedRuntime {
    *
    * @throws {InstarError} `ABORTED` when `signal` aborts, or somebody else cancelled the check.
    */
-  async check({ signal, onProgress }: Asked = {}): Promise<CheckResult> {
+  async check({ signal, onProgress, allowOlder = false }: CheckOptions = {}): Promise<CheckResult> {
     const { engines, minimumReleaseAgeMs } = this.config.policy
-    const input = { runtime: this.name, policy: { engines, minimumReleaseAgeMs } }
-    const { run } = await this.host.interpreter.start('runtime-update', { key: this.name, input, busy: 'join' })
+    const input = { runtime: this.name, policy: { engines, minimumReleaseAgeMs, allowOlder } }
+    // One that is under way may look for newer versions only.
+    const busy = allowOlder ? 'wait' : 'join'
+    const { run } = await this.host.interpreter.start('runtime-update', { key: this.name, input, busy })
     const ended = await this.concluded(run, { signal, onProgress })
     const { outcome, version, from, failure } = outputOf<UpdateResult>(ended)
     if (outcome === 'cancelled') throw new InstarError('ABORTED', `the check of ${this.name} was cancelled`)

@@ -3,9 +3,9 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import { loadConfig, parseConfig, parseDuration } from '../src/config.ts'
+import { sessionDefaults } from '../src/config-defaults.ts'
 import { configJsonSchema } from '../src/config-json-schema.ts'
 import type { InstarError } from '../src/errors.ts'
-import { sessionDefaults } from '../src/session-defaults.ts'
 
 const least = { package: 'kanban', entry: 'dist/cli.js', probe: { http: '/' } }
 
@@ -50,7 +50,7 @@ test('a runtime needs a package, an entry and a probe; everything else has a def
 })
 
 test('no configuration at all is a configuration', () => {
-  expect(parseConfig({}, '/')).toEqual({ runtimes: {}, sessions: sessionDefaults })
+  expect(parseConfig({}, '/')).toEqual({ runtimes: {}, sessions: sessionDefaults, journal: { padBytes: 0 } })
 })
 
 test('an unknown key is named with its place and the nearest known one', () => {
@@ -61,7 +61,7 @@ test('an unknown key is named with its place and the nearest known one', () => {
   expect(problemsOf(withRuntime({ probe: { http: '/', contian: 'x' } }))).toEqual([
     'runtimes.kanban.probe: unknown key "contian"; did you mean "contains"?',
   ])
-  expect(problemsOf({ xyz: 1 })).toEqual([': unknown key "xyz"; known: $schema, registry, runtimes, sessions'])
+  expect(problemsOf({ xyz: 1 })).toEqual([': unknown key "xyz"; known: $schema, registry, runtimes, sessions, journal'])
 })
 
 test('all problems are listed at once', () => {

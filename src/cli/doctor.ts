@@ -60,9 +60,10 @@ function bad(about: string, error: unknown): Finding {
 
 function examineNode(): Finding {
   const [major = 0, minor = 0] = process.versions.node.split('.').map(Number)
-  const isNewEnough = major > 20 || (major === 20 && minor >= 19)
-  if (isNewEnough) return good('node', `${process.version} at ${process.execPath}`)
-  return { about: 'node', verdict: 'bad', message: `${process.version} is too old`, remedy: 'Use Node 20.19 or newer.' }
+  const fits = (major === 20 && minor >= 19) || (major === 22 && minor >= 9) || major >= 23
+  if (fits) return good('node', `${process.version} at ${process.execPath}`)
+  const message = `${process.version} is not supported`
+  return { about: 'node', verdict: 'bad', message, remedy: 'Use Node 20.19, or 22.9 or newer.' }
 }
 
 function examineHome(condition: HomeCondition): Finding[] {

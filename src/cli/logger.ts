@@ -1,5 +1,5 @@
-import type { Logger } from '../controller.ts'
 import { errorRecord } from '../errors.ts'
+import type { Logger } from '../logger.ts'
 import type { Output } from './output.ts'
 
 /** The controller's words on stderr: warnings and errors always, the rest with `--verbose`. */

@@ -85,7 +85,8 @@ function addRuntime(runtime: Commander, run: Run): void {
   runtime
     .command('check <name>')
     .description('look for a newer version, prove it and stage it for the next launch')
-    .action((name, _, command) => check(globalsOf(command), name))
+    .option('--allow-older', 'take what the channel names also below what was in use before')
+    .action((name, options, command) => check(globalsOf(command), name, options))
 
   const launch = run(async () => (await import('./runtime.ts')).launch)
   runtime

@@ -71,9 +71,9 @@ function statusText(status: RuntimeStatus): string {
   ])
 }
 
-export const check: Command<[name: string]> = async (cli, name) => {
+export const check: Command<[name: string, options: { allowOlder?: boolean }]> = async (cli, name, { allowOlder }) => {
   await using controller = await reachController(cli)
-  const result = await controller.perform('runtime.check', { name }, asking(cli, name))
+  const result = await controller.perform('runtime.check', { name, allowOlder: allowOlder === true }, asking(cli, name))
   await cli.output.result(result, () => `${checkText(result)}\n`)
   return checkExit(result)
 }

@@ -77,9 +77,9 @@ export const verbs = {
     perform: (controller, { name }) => controller.runtime(name).status(),
   }),
   'runtime.check': verb({
-    params: named,
-    perform: (controller, { name }, { signal, progress }) =>
-      controller.runtime(name).check({ signal, onProgress: progress }),
+    params: named.extend({ allowOlder: z.boolean().default(false) }),
+    perform: (controller, { name, allowOlder }, { signal, progress }) =>
+      controller.runtime(name).check({ allowOlder, signal, onProgress: progress }),
   }),
   'runtime.launch': verb({
     params: named.extend({ args: z.array(z.string().max(4096)).max(1000).default([]) }),

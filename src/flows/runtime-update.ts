@@ -101,9 +101,9 @@ export const updateEffects = (world: RuntimeWorld) =>
         return { readyMs }
       }),
 
-    activate: async ({ runtime, release }, { signal }) => {
+    activate: async ({ runtime, release, allowOlder }, { signal }) => {
       refuseInDevelopment(world, runtime)
-      await world.store.activate(runtime, release, { signal })
+      await world.store.activate(runtime, release, { allowOlder, signal })
     },
 
     readPointer: async ({ runtime }) => {

@@ -23,7 +23,7 @@ const Seen = z.strictObject({ firstSeen: Instant, integrity: z.string() })
  * The read model of one (kind, name), format 1. One JSON object; replaced as a whole.
  *
  *   pointer      current, previous, knownGood: { version, digest, path } or null; believed only after `believe`
- *   committed    the highest version that was ever activated, or null
+ *   committed    the highest version that was activated since a person last allowed an older one, or null
  *   bans         by version
  *   strikes      by version, since it was last known to be good
  *   seen         by version: when this machine first heard of it, and with which integrity

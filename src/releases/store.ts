@@ -149,10 +149,11 @@ export class ReleaseStore implements AsyncDisposable {
   }
 
   /**
-   * Makes `ref` current, and what was current previous. Resolves when that would survive a power cut.
+   * Makes `ref` current, and what was current previous. Resolves when that would survive a power cut. An older one that
+   * a person allowed is what later versions are compared with from then on.
    *
    * @throws {InstarError} `RELEASE_INCOMPLETE` or `RELEASE_DAMAGED` when it is not whole; `RELEASE_BANNED`;
-   *   `VERSION_BELOW_COMMITTED` below the highest version that was ever activated, unless a person `allowOlder`.
+   *   `VERSION_BELOW_COMMITTED` below the highest version that was activated, unless a person `allowOlder`.
    */
   async activate(
     name: string,
@@ -172,7 +173,7 @@ export class ReleaseStore implements AsyncDisposable {
         throw new InstarError('VERSION_BELOW_COMMITTED', `${name} ${ref.version} is below ${state.committed}`)
       await assertWhole(place, ref, { full: false }) // a prune may have been here meanwhile
       state.pointer = { current: pointed(place, ref), previous: current, knownGood }
-      if (state.committed === null || gt(ref.version, state.committed)) state.committed = ref.version
+      if (allowOlder || state.committed === null || gt(ref.version, state.committed)) state.committed = ref.version
       return state.pointer
     })
   }

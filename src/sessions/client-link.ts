@@ -353,7 +353,9 @@ function dialError(path: string, cause: NodeJS.ErrnoException): InstarError {
   if (cause.code === 'EACCES' || cause.code === 'EPERM')
     return new InstarError('DAEMON_DENIED', `you may not connect to ${path}`, { cause })
   if (cause.code === 'EAGAIN') return new InstarError('DAEMON_BUSY', `nobody accepts on ${path}`, { cause })
-  return new InstarError('DAEMON_NOT_RUNNING', `nobody listens on ${path}`, { cause })
+  if (cause.code === 'ENOENT' || cause.code === 'ENOTDIR' || cause.code === 'ECONNREFUSED')
+    return new InstarError('DAEMON_NOT_RUNNING', `nobody listens on ${path}`, { cause })
+  return new InstarError('DAEMON_FAILED', `it cannot be connected to ${path}`, { cause })
 }
 
 const silence = (what: string, timeoutMs: number) =>

@@ -1,9 +1,11 @@
+import { existsSync } from 'node:fs'
 import type { Server, Socket } from 'node:net'
 import { join } from 'node:path'
 import { InstarError } from '../errors.ts'
 import { packageVersion } from '../package-info.ts'
 import { Connection, type ConnectionHost, type Pending } from './connection.ts'
 import { ExitRecords } from './exit-records.ts'
+import { isAlive } from './foreground.ts'
 import { type KeeperChannel, metaBytesMax } from './keeper-channel.ts'
 import { loadNativePty, type NativePty } from './native-pty.ts'
 import { openSession, type Shim } from './open-session.ts'
@@ -46,6 +48,12 @@ export interface DaemonOptions {
   readonly stopped: () => void
 }
 
+/** Somebody who wants to know how a session ends; null: this daemon itself. */
+interface Waiting {
+  readonly connection: Connection | null
+  readonly resolve: (exit: SessionExit) => void
+}
+
 const helloWithinMs = 10_000
 const endedKeptMs = 5 * 60_000
 const endedKeptMax = 32
@@ -75,10 +83,12 @@ export class Daemon implements SessionHost, ConnectionHost {
   nextHandle = 1
   nextConnection = 1
   stopping = false
+  /** A keeper holds what is here, too. */
+  isKept: boolean
 
   private readonly ids = new Map<string, Session>()
   private readonly exits: ExitRecords
-  private readonly waiting = new Map<Session, Set<(exit: SessionExit) => void>>()
+  private readonly waiting = new Map<Session, Set<Waiting>>()
   private readonly statuses = new Map<number, Status>()
   /** Sessions that printed in this turn of the loop, and where they were before. */
   private readonly moved = new Map<Session, number>()
@@ -94,6 +104,7 @@ export class Daemon implements SessionHost, ConnectionHost {
   private readonly startedAt = Date.now()
 
   constructor(readonly options: DaemonOptions) {
+    this.isKept = options.keeper !== null
     this.exits = new ExitRecords(join(options.directory, 'exits'))
     setInterval(() => {
       for (const session of this.sessions.values()) session.regulate()
@@ -112,7 +123,8 @@ export class Daemon implements SessionHost, ConnectionHost {
     this.ids.set(session.id, session)
     this.nextHandle = Math.max(this.nextHandle, session.handle + 1)
     const status = this.statuses.get(session.pid)
-    if (status !== undefined && session.exit === null) session.told(status)
+    // A number that lives again was told of for somebody else.
+    if (status !== undefined && session.exit === null && !isAlive(session.pid)) session.told(status)
     if (session.exit !== null) this.forgetLater(session)
   }
 
@@ -122,6 +134,13 @@ export class Daemon implements SessionHost, ConnectionHost {
     if (session === undefined) return
     session.abandon()
     this.forget(session)
+  }
+
+  /** Nobody will tell any more how programs end that are not children of this process. */
+  keeperLost(): void {
+    this.options.log('the keeper is gone: sessions end with this process now')
+    this.isKept = false
+    for (const session of this.sessions.values()) session.watchWithoutParent()
   }
 
   /** The keeper has seen a process end. Told again at each hello, so it may be known. */
@@ -177,7 +196,7 @@ export class Daemon implements SessionHost, ConnectionHost {
     try {
       this.options.watermarks?.remove(handle)
     } catch (error) {
-      this.options.log(`the mark of ${id} could not be removed: ${String(error)}`) // its handle is never used again
+      this.options.log(`the mark of ${id} could not be removed: ${String(error)}`) // it is set anew with the next session of its handle
     }
   }
 
@@ -197,17 +216,18 @@ export class Daemon implements SessionHost, ConnectionHost {
     }
     this.options.keeper?.channel.drop(session.handle)
     this.unmark(session)
-    for (const resolve of this.waiting.get(session) ?? []) resolve(exit)
+    for (const { resolve } of this.waiting.get(session) ?? []) resolve(exit)
     this.waiting.delete(session)
     for (const { connection } of [...session.attachments]) connection.pump()
     this.forgetLater(session)
-  }
-
-  /** What an ended session printed can be read a while longer. */
-  private forgetLater(session: Session): void {
-    setTimeout(() => this.forget(session), endedKeptMs).unref()
     const ended = [...this.sessions.values()].filter(({ exit }) => exit !== null)
     for (const old of ended.slice(0, -endedKeptMax)) if (old.attachments.size === 0) this.forget(old)
+  }
+
+  /** What an ended session printed can be read a while longer, and for as long as somebody is reading it. */
+  private forgetLater(session: Session): void {
+    const look = () => (session.attachments.size === 0 ? this.forget(session) : this.forgetLater(session))
+    setTimeout(look, endedKeptMs).unref()
   }
 
   private forget(session: Session): void {
@@ -225,16 +245,23 @@ export class Daemon implements SessionHost, ConnectionHost {
       connection.end(new InstarError('DAEMON_BUSY', `${limits.connectionsMax} clients are connected`))
       return
     }
-    setTimeout(() => {
-      if (connection.client === null && !connection.isClosed)
-        connection.end(new InstarError('PROTOCOL_INVALID', 'no hello came'))
-    }, helloWithinMs).unref()
+    this.expectHello(connection)
     if (this.frozen) connection.freeze()
     else connection.listen()
   }
 
+  /** One that says nothing is not kept for ever. */
+  expectHello(connection: Connection): void {
+    setTimeout(() => {
+      if (connection.client === null && !connection.isClosed)
+        connection.end(new InstarError('PROTOCOL_INVALID', 'no hello came'))
+    }, helloWithinMs).unref()
+  }
+
   closed(connection: Connection): void {
     this.connections.delete(connection)
+    for (const waiting of this.waiting.values())
+      for (const one of waiting) if (one.connection === connection) waiting.delete(one)
   }
 
   /** @throws {InstarError} what ends the connection */
@@ -286,7 +313,9 @@ export class Daemon implements SessionHost, ConnectionHost {
     connection.pending.set(request, pending)
     const run = async () => {
       try {
-        const answer = await this.perform(connection, method, params)
+        const done = this.perform(connection, method, params)
+        // What can be answered at once is done before the next request is looked at.
+        const answer = done instanceof Promise ? await done : done
         connection.answer(request, answer)
         // Frames that the answer speaks of come after it.
         if (method === 'attach') this.follow(connection, answer as ResultOf<'attach'>)
@@ -298,7 +327,7 @@ export class Daemon implements SessionHost, ConnectionHost {
     else void run()
   }
 
-  private async perform(connection: Connection, name: string, input: unknown): Promise<unknown> {
+  private perform(connection: Connection, name: string, input: unknown): unknown {
     if (!Object.hasOwn(methods, name)) throw new InstarError('METHOD_UNKNOWN', `there is no method ${name}`)
     const method = name as Method
     const read = methods[method].params.safeParse(input ?? {})
@@ -309,7 +338,7 @@ export class Daemon implements SessionHost, ConnectionHost {
     const params = read.data as never
     switch (method) {
       case 'open':
-        return await this.open(params)
+        return this.open(params)
       case 'attach':
         return this.attach(connection, params)
       case 'detach':
@@ -321,18 +350,18 @@ export class Daemon implements SessionHost, ConnectionHost {
         this.living(params).signal((params as ParamsOf<'signal'>).signal)
         return {}
       case 'close':
-        return await this.close(params)
+        return this.close(params, connection)
       case 'wait':
-        return await this.wait(params)
+        return this.wait(params, connection)
       case 'list':
         // One that has ended gives way to the next one of its id.
         return { sessions: [...this.ids.values()].map(({ info }) => info) } satisfies ResultOf<'list'>
       case 'info':
         return this.info()
       case 'upgrade':
-        return await this.options.handOver((params as ParamsOf<'upgrade'>).command)
+        return this.options.handOver((params as ParamsOf<'upgrade'>).command)
       case 'stop':
-        return await this.stop()
+        return this.stop()
     }
   }
 
@@ -345,7 +374,7 @@ export class Daemon implements SessionHost, ConnectionHost {
     if (id !== undefined && this.isTaken(id)) throw new InstarError('SESSION_EXISTS', `there is a session ${id}`)
     const handle = this.nextHandle++
     const name = id ?? this.freeId(handle)
-    const { settings, keeper, directory } = this.options
+    const { settings } = this.options
     const opening = {
       handle,
       command: command ?? [settings.shell],
@@ -353,12 +382,10 @@ export class Daemon implements SessionHost, ConnectionHost {
       env: sessionEnvironment(name, env),
       size: size ?? defaultSize,
     }
-    const shim: Shim | null =
-      keeper === null ? null : { program: keeper.program, pidDirectory: join(directory, 'pids') }
     this.opening += 1
     this.reservedIds.add(name)
     try {
-      const { descriptor, pid, ptsName, exited } = await openSession(this.pty, opening, shim)
+      const { descriptor, pid, ptsName, exited } = await openSession(this.pty, opening, this.shim)
       const { command, cwd, size } = opening
       const identity: Identity = {
         id: name,
@@ -385,7 +412,17 @@ export class Daemon implements SessionHost, ConnectionHost {
     }
   }
 
+  /** The keeper's program may have been removed with the package it came in; what runs can still be started. */
+  private get shim(): Shim | null {
+    const { keeper, directory } = this.options
+    if (keeper === null || !this.isKept) return null
+    const { keeperPid } = keeper.channel
+    const program = existsSync(keeper.program) || keeperPid === null ? keeper.program : `/proc/${keeperPid}/exe`
+    return { program, pidDirectory: join(directory, 'pids') }
+  }
+
   private keep(session: Session): void {
+    if (!this.isKept) return
     const { keeper, log } = this.options
     void keeper?.channel.keep(session.handle, session.pid, metaOf(session.plan), session.pipe).then((isKept) => {
       if (!isKept && session.exit === null) log(`${session.id} would not outlive a crash of this daemon`)
@@ -425,19 +462,19 @@ export class Daemon implements SessionHost, ConnectionHost {
     return {}
   }
 
-  private close(params: ParamsOf<'close'>): Promise<SessionExit> {
+  private close(params: ParamsOf<'close'>, connection: Connection | null): Promise<SessionExit> {
     this.ids.get(params.session)?.hangUp()
-    return this.wait(params)
+    return this.wait(params, connection)
   }
 
-  private wait({ session: id }: ParamsOf<'wait'>): Promise<SessionExit> {
+  private wait({ session: id }: ParamsOf<'wait'>, connection: Connection | null): Promise<SessionExit> {
     const session = this.ids.get(id)
     const exit = session === undefined ? this.exits.read(id) : session.exit
     if (exit !== null) return Promise.resolve(exit)
     if (session === undefined) return Promise.reject(unknownSession(id))
     return new Promise((resolve) => {
       const waiting = this.waiting.get(session) ?? new Set()
-      this.waiting.set(session, waiting.add(resolve))
+      this.waiting.set(session, waiting.add({ connection, resolve }))
     })
   }
 
@@ -462,7 +499,7 @@ export class Daemon implements SessionHost, ConnectionHost {
     this.stopping = true
     const living = [...this.sessions.values()].filter(({ exit }) => exit === null)
     this.options.keeper?.channel.bye()
-    const ended = living.map(({ id }) => this.close({ session: id }))
+    const ended = living.map(({ id }) => this.close({ session: id }, null))
     await Promise.all(ended)
     setImmediate(this.options.stopped)
     return { sessions: living.length }
@@ -545,7 +582,8 @@ const unknownSession = (id: string) => new InstarError('SESSION_UNKNOWN', `there
 /** The daemon's own, without what is meant for it alone. */
 function sessionEnvironment(id: string, added: Record<string, string> = {}): Record<string, string> {
   const own = Object.entries(process.env).filter(
-    (entry): entry is [string, string] => entry[1] !== undefined && !/^(INSTAR_|NODE_CHANNEL_)/.test(entry[0]),
+    (entry): entry is [string, string] =>
+      entry[1] !== undefined && !/^(INSTAR_|NODE_CHANNEL_|ELECTRON_RUN_AS_NODE$)/.test(entry[0]),
   )
   return { ...Object.fromEntries(own), TERM: 'xterm-256color', ...added, INSTAR_SESSION: id }
 }

@@ -20,13 +20,19 @@ function statOf(pid: number): string[] | null {
   }
 }
 
-/** Sends to a process group; one that is gone has nothing to be told. */
-export function signalGroup(group: number, signal: NodeJS.Signals): void {
+/**
+ * Sends to a process group; one that is gone has nothing to be told. False where all of it is another user's, as after
+ * `sudo`, so that it may not be told.
+ */
+export function signalGroup(group: number, signal: NodeJS.Signals): boolean {
   try {
     process.kill(-group, signal)
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error
+    const { code } = error as NodeJS.ErrnoException
+    if (code === 'EPERM') return false
+    if (code !== 'ESRCH') throw error
   }
+  return true
 }
 
 /** False also for one that has ended and whose parent has not looked yet: some never do. */

@@ -7,6 +7,7 @@ import { InstarError } from '../errors.ts'
 import { abortable, pause } from '../runtime/pause.ts'
 import type { Connection } from './connection.ts'
 import type { Daemon } from './daemon.ts'
+import { isAlive } from './foreground.ts'
 import { monotonicMs } from './monotonic.ts'
 import { pipeOf } from './pipe-handle.ts'
 import type { Session } from './session.ts'
@@ -27,6 +28,9 @@ export interface Inheritance {
 }
 
 const plansMax = 5
+/** What holds a terminal open behind a program that has ended is cut off before. */
+const endingMsMax = 3_000
+const lookAgainMs = 20
 const rehearsals = 4
 const nothing = Buffer.alloc(0)
 const exitGraceMs = 250
@@ -111,10 +115,19 @@ export class Handoff {
       if (verdict.type === 'prepared') return { pid: booted.pid, version: booted.version }
       if (verdict.type === 'ack')
         throw new InstarError('HANDOFF_FAILED', 'the successor acknowledged what it was not sent')
-      const haveEnded = verdict.handles.some((handle) => this.daemon.sessions.get(handle)?.exit !== null)
       // A program may end between the plan and the look at it; then the plan was right when it was made.
-      if (!haveEnded || attempt === plansMax) throw refusalOf(verdict)
+      if (attempt === plansMax || !(await this.haveEnded(verdict.handles, signal))) throw refusalOf(verdict)
     }
+  }
+
+  /** Whether one of these sessions is over. Where a program has just ended, its last output and its code are waited for. */
+  private async haveEnded(handles: readonly number[], signal: AbortSignal): Promise<boolean> {
+    const sessions = handles.flatMap((handle) => this.daemon.sessions.get(handle) ?? [])
+    const isOver = () => sessions.length < handles.length || sessions.some(({ exit }) => exit !== null)
+    const isEnding = sessions.some(({ pid }) => !isAlive(pid))
+    for (let waitedMs = 0; isEnding && !isOver() && waitedMs < endingMsMax; waitedMs += lookAgainMs)
+      await pause(lookAgainMs, signal)
+    return isOver()
   }
 
   private plan(format: number): Plan {
@@ -141,7 +154,7 @@ export class Handoff {
       const delta = this.delta(frozenAtMs, slices)
       const sent = this.stream!.send(delta, slices.bytes)
       const marks = delta.sessions.map(({ handle, offset, hash }) => this.mark(handle, offset, hash.crc32))
-      await sent
+      await abortable(sent, deadline)
       const verdict = readState(Verdict, (await this.hear(deadline)).json, 'the verdict of the successor')
       if (verdict.type !== 'ack') throw refusalOf(verdict)
       this.acked = true

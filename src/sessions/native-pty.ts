@@ -1,5 +1,5 @@
 import { closeSync, fstatSync, readdirSync } from 'node:fs'
-import { basename, dirname, resolve } from 'node:path'
+import { dirname, resolve } from 'node:path'
 import { InstarError } from '../errors.ts'
 import { nativePackagePlaces, requireFrom } from '../native-packages.ts'
 import type { Size } from './protocol.ts'
@@ -32,8 +32,6 @@ export interface NativePty {
   fork(file: string, args: readonly string[], options: ForkOptions): Forked
   /** @throws Where the descriptor is no terminal. */
   resize(master: number, size: Size): void
-  /** The name of the program in the foreground; null where the system does not tell. */
-  foreground(master: number, ptsName: string): string | null
 }
 
 /** The native part of node-pty 1.2, as its own JavaScript calls it. */
@@ -52,7 +50,6 @@ interface Binding {
     onExit: (code: number, signal: number) => void,
   ): { fd: number; pid: number; pty: string }
   resize(fd: number, columns: number, rows: number, xPixel: number, yPixel: number): void
-  process(fd: number, ptsName?: string): string | undefined
 }
 
 let loaded: NativePty | undefined
@@ -133,22 +130,16 @@ class NodePty implements NativePty {
   resize(master: number, { columns, rows }: Size): void {
     this.binding.resize(master, columns, rows, 0, 0)
   }
-
-  foreground(master: number, ptsName: string): string | null {
-    const name = process.platform === 'darwin' ? this.binding.process(master) : this.binding.process(master, ptsName)
-    // Linux gives it as it was called: with its path, or with the "-" of a login shell.
-    return name ? basename(name).replace(/^-/, '') : null
-  }
 }
 
 /** What stat(2) says of every master on Linux: the device /dev/ptmx, 5:2. */
 const ptmxDevice = (5 << 8) | 2
 
-/** Whether a descriptor is the daemon's end of a terminal. Only Linux tells; false for one that is not open. */
+/** Whether a descriptor is the daemon's end of a terminal, as far as the system tells; false for one that is not open. */
 export function isMaster(fd: number): boolean {
   try {
     const stat = fstatSync(fd)
-    return stat.isCharacterDevice() && stat.rdev === ptmxDevice
+    return stat.isCharacterDevice() && (process.platform !== 'linux' || stat.rdev === ptmxDevice)
   } catch {
     return false // not open (any more): no master
   }

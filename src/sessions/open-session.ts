@@ -1,4 +1,4 @@
-import { accessSync, constants, readFileSync, statSync, unlinkSync } from 'node:fs'
+import { accessSync, closeSync, constants, readFileSync, statSync, unlinkSync } from 'node:fs'
 import { delimiter, isAbsolute, join, resolve } from 'node:path'
 import { getSystemErrorMap, getSystemErrorName } from 'node:util'
 import { InstarError } from '../errors.ts'
@@ -46,9 +46,13 @@ export async function openSession(pty: NativePty, opening: Opening, shim: Shim |
   const pidFile = join(shim.pidDirectory, String(opening.handle))
   const shimArgs = ['shim', pidFile, '--', name, program, ...args]
   const { master, ptsName, exited } = fork(pty, shim.program, shimArgs, { env, cwd, size })
-  await exited
-  const pid = takePid(pidFile, name)
-  return { descriptor: master, pid, ptsName, exited: null }
+  const { code } = await exited
+  try {
+    return { descriptor: master, pid: takePid(pidFile, name, code === 0), ptsName, exited: null }
+  } catch (error) {
+    closeSync(master)
+    throw error
+  }
 }
 
 function fork(
@@ -66,7 +70,7 @@ function fork(
 }
 
 /** A line that was written a moment ago: to read it on the spot takes less than to have a thread do it. */
-function takePid(file: string, name: string): number {
+function takePid(file: string, name: string, isStarted: boolean): number {
   let text = ''
   try {
     text = readFileSync(file, 'latin1')
@@ -75,7 +79,8 @@ function takePid(file: string, name: string): number {
     // The shim could not write it down, and has ended what it started.
   }
   const pid = /^(\d+)\n$/.exec(text)?.[1]
-  if (pid !== undefined) return Number(pid)
+  // Where the shim did not start it, a number is what a daemon that was killed has left there.
+  if (pid !== undefined && isStarted) return Number(pid)
   const errno = Number(/^error (\d+)\n$/.exec(text)?.[1])
   const reason = getSystemErrorMap().has(-errno) ? getSystemErrorName(-errno) : 'it could not be started'
   throw new InstarError('SESSION_COMMAND_INVALID', `${name}: ${reason}`)

@@ -102,7 +102,8 @@ const answerMs = 1_000
 export async function runDaemon(args: readonly string[]): Promise<void> {
   const { mode, directory, name, scrollbackBytes, shell, keeper: given } = readArguments(args)
   process.stderr.on('error', () => {}) // a log that takes nothing is no reason to end
-  for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, () => void takeover.daemon.stop())
+  for (const signal of ['SIGTERM', 'SIGINT'] as const)
+    process.once(signal, () => (takeover.isOwner ? void takeover.daemon.stop() : process.exit(1)))
   process.on('SIGHUP', () => {}) // whoever started it may close its own terminal
   for (const folder of ['', 'pids', 'exits', 'journals'])
     mkdirSync(join(directory, folder), { recursive: true, mode: 0o700 })
@@ -128,9 +129,12 @@ export async function runDaemon(args: readonly string[]): Promise<void> {
     settings,
     keeper,
     log,
-    restart: [...program, 'kept', ...options, '--buffer-bytes', String(scrollbackBytes), '--shell', shell],
+    restart: ({ scrollbackBytes, shell }) => [
+      ...[...program, 'kept', ...options],
+      ...['--buffer-bytes', String(scrollbackBytes), '--shell', shell],
+    ],
     stopped: () => {
-      if (keeper === null) rmSync(join(directory, socketName), { force: true }) // the keeper removes its own
+      if (!takeover.daemon.isKept) rmSync(join(directory, socketName), { force: true }) // a keeper removes its own
       // Whoever asked for a handoff meanwhile is told that there is none.
       void within(answerMs, handing).then(() => setImmediate(() => void end(0)))
     },

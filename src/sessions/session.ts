@@ -1,3 +1,4 @@
+import { InstarError } from '../errors.ts'
 import type { Connection } from './connection.ts'
 import { foregroundGroup, isAlive, signalGroup } from './foreground.ts'
 import { Master } from './master.ts'
@@ -51,6 +52,8 @@ const stalledAfterMs = 10_000
 const hangupGraceMs = 2_000
 const tailGraceMs = 1_000
 const lookEveryMs = 500
+/** A keeper tells of an end within milliseconds; what takes so many looks will not be told. */
+const untoldLooks = 4
 
 /** A program in a terminal. */
 export class Session {
@@ -93,6 +96,8 @@ export class Session {
       end: () => {
         this.outputEnded = true
         this.concludeWhenKnown()
+        // Whoever is to tell how the program ended may be gone, or never have heard of it.
+        if (this.exit === null) this.watch(untoldLooks)
       },
     })
     this.master.onDrain = () => this.host.inputDrained(this)
@@ -141,20 +146,25 @@ export class Session {
     this.host.resize(this.live().fd, size)
   }
 
+  /** @throws {InstarError} `SESSION_SIGNAL_DENIED` */
   signal(signal: NodeJS.Signals): void {
-    signalGroup(foregroundGroup(this.pid), signal)
+    if (signalGroup(foregroundGroup(this.pid), signal)) return
+    throw new InstarError('SESSION_SIGNAL_DENIED', `what runs in the foreground of ${this.id} is another user's`)
   }
 
-  /** As when a terminal is closed; what does not mind is killed. */
+  /** As when a terminal is closed; what does not mind is killed; what cannot be killed has no terminal any more. */
   hangUp(): void {
     if (this.exit !== null || this.hanging !== undefined) return
-    for (const group of new Set([foregroundGroup(this.pid), this.pid])) {
-      signalGroup(group, 'SIGHUP')
-      signalGroup(group, 'SIGCONT') // a stopped one would not hear it
-    }
+    this.signalAll('SIGHUP', 'SIGCONT') // a stopped one would not hear the first
     this.hanging = setTimeout(() => {
-      for (const group of new Set([foregroundGroup(this.pid), this.pid])) signalGroup(group, 'SIGKILL')
+      this.signalAll('SIGKILL')
+      this.hanging = setTimeout(() => this.told({ code: null, signal: null }), tailGraceMs)
     }, hangupGraceMs)
+  }
+
+  private signalAll(...signals: NodeJS.Signals[]): void {
+    for (const group of new Set([foregroundGroup(this.pid), this.pid]))
+      for (const signal of signals) signalGroup(group, signal)
   }
 
   /**
@@ -184,11 +194,9 @@ export class Session {
   }
 
   private isHeldUp(): boolean {
-    if (this.attachments.size === 0) return false
     const now = Date.now()
-    for (const { cursor, movedAtMs } of this.attachments)
-      if (this.ring.end - cursor < lagBytesMax || now - movedAtMs > stalledAfterMs) return false
-    return true
+    const following = [...this.attachments].filter(({ movedAtMs }) => now - movedAtMs <= stalledAfterMs)
+    return following.length > 0 && following.every(({ cursor }) => this.ring.end - cursor >= lagBytesMax)
   }
 
   // ---- the end
@@ -204,13 +212,21 @@ export class Session {
     return this.status
   }
 
-  /** Nobody will tell how it ends: its parent was a daemon that is gone, and there is no keeper. */
+  /** Nobody will tell how it ends: its parent is gone, and so is the keeper, or there is none. */
   watchWithoutParent(): void {
-    this.looking ??= setInterval(() => {
-      if (this.frozen || isAlive(this.pid)) return
+    if (this.exit === null) this.watch(1)
+  }
+
+  /** Looks whether the program lives; one that was gone so many times, and of which nobody told, has ended somehow. */
+  private watch(looks: number): void {
+    clearInterval(this.looking)
+    let gone = 0
+    this.looking = setInterval(() => {
+      if (this.frozen || this.status !== null || isAlive(this.pid)) return
+      gone += 1
+      if (gone < looks) return
       clearInterval(this.looking)
-      this.status ??= { code: null, signal: null }
-      this.concludeWhenKnown()
+      this.told({ code: null, signal: null })
     }, lookEveryMs).unref()
   }
 

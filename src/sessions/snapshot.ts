@@ -97,7 +97,7 @@ const pending = z.strictObject({
 /** predecessor -> successor, in the freeze */
 export const Delta = z.strictObject({
   type: z.literal('delta'),
-  /** Milliseconds since the epoch, with fractions, at which no byte flowed any more. */
+  /** When no byte flowed any more, in milliseconds of the system's monotonic clock. */
   frozenAtMs: z.number(),
   nextHandle: handle,
   predecessor: pid,

@@ -30,7 +30,7 @@ export interface Place {
   readonly handOver: DaemonOptions['handOver']
   readonly stopped: () => void
   /** The command line of the daemon that the keeper is to start after a crash. */
-  readonly restart: readonly string[]
+  readonly restart: (settings: Settings) => readonly string[]
   /** Lets clients in. Returns when the kernel takes their connections. */
   readonly listen: (server: Server) => Promise<void>
 }
@@ -50,6 +50,8 @@ export class Takeover {
   private readonly congested = new Map<number, Delta['connections'][number]>()
   private delta: Delta | null = null
   private frozenForMs = 0
+  /** Everything is this process's. Before that it must leave alone what it was given. */
+  isOwner = false
 
   constructor(private readonly place: Place) {}
 
@@ -101,7 +103,7 @@ export class Takeover {
         ? null
         : new KeeperChannel(descriptors.keeper, {
             exit: (pid, status) => this.daemon.processEnded(pid, status),
-            lost: () => log('the keeper is gone: sessions end with this process now'),
+            lost: () => this.daemon.keeperLost(),
           })
     this.daemonMade = new Daemon({
       name,
@@ -157,7 +159,8 @@ export class Takeover {
       if (one.unsent.length === 0) this.serveConnection(one)
       else this.congested.set(one.number, one)
     this.frozenForMs = monotonicMs() - delta.frozenAtMs
-    await Promise.all([acked, this.serve()])
+    // One that went back has ended us. One that died must not take its sessions along.
+    await Promise.all([acked.catch(nothing), this.serve()])
     return { sessions: marks }
   }
 
@@ -213,6 +216,7 @@ export class Takeover {
       if (connection === undefined) continue // it has left
       connection.continueWith(client, cut(bytes, received), cut(bytes, unsent))
       daemon.connections.add(connection)
+      daemon.expectHello(connection)
       daemon.nextConnection = Math.max(daemon.nextConnection, number + 1)
       for (const { handle, cursor } of attachments) {
         const session = daemon.sessions.get(handle)
@@ -294,17 +298,18 @@ export class Takeover {
   // ---- serving
 
   private thawSessions(): void {
-    const { sessions, options } = this.daemon
+    this.isOwner = true
+    const { sessions, isKept } = this.daemon
     for (const session of sessions.values()) {
-      if (options.keeper === null && session.exit === null) session.watchWithoutParent()
+      if (!isKept) session.watchWithoutParent()
       session.thaw()
     }
   }
 
   private serve(): Promise<void> {
-    const { keeper, directory, generation, server } = this.daemon.options
+    const { keeper, directory, generation, server, settings } = this.daemon.options
     keeper?.channel.hello()
-    keeper?.channel.run(this.place.restart)
+    keeper?.channel.run(this.place.restart(settings))
     writeGeneration(directory, generation, this.place.log)
     return this.place.listen(server)
   }

@@ -1,7 +1,6 @@
 import { existsSync } from 'node:fs'
 import { readdir } from 'node:fs/promises'
 import { join } from 'node:path'
-import { setTimeout as sleep } from 'node:timers/promises'
 import { expect, test } from 'vitest'
 import { Host } from '../support/host.ts'
 import { linesOf, type Started, start } from '../support/instar.ts'
@@ -80,8 +79,7 @@ test('two checks at once, with no controller there, are one fetch with one answe
   const first = on(host, 'runtime', 'check', 'tool', '--json')
   await gate.reached
   const second = on(host, 'runtime', 'check', 'tool', '--json')
-  // The second has nothing to say before the fetch goes on; a moment lets it join.
-  await sleep(1500)
+  await host.isAsked()
   gate.release()
   for (const { code, stdout } of [await first.ended, await second.ended]) {
     expect(code).toBe(0)

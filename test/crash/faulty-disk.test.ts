@@ -1,6 +1,6 @@
 /**
  * The real process with a disk that fails under it: a check for a newer version, once for each write and each flush that
- * it makes, with EIO and with a disk that is full from then on.
+ * it makes, with EIO and with a disk that is full from then on; and a launch whose version dies.
  *
  * What a flush that fails silently would lose only shows after a power cut: see the simulated disk's tests for that.
  *
@@ -11,7 +11,7 @@ import { mkdtemp, realpath, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import type { UpdateResult } from '../../machines/index.ts'
+import type { LaunchResult, UpdateResult } from '../../machines/index.ts'
 import { parseConfig } from '../../src/config.ts'
 import { openController } from '../../src/controller.ts'
 import { assertDurable, durableRecords } from '../../src/testing/account.ts'
@@ -53,7 +53,66 @@ describe.runIf(process.platform === 'linux')('on Linux', () => {
         },
         forMinutes,
       )
+
+  // The record of a process is written by that process.
+  for (const place of ['journal', 'state'])
+    for (const calls of ['write', 'flush'] as const)
+      test(
+        `a launch with a ${calls} that fails in ${place} ends on the fallback, or stops and the next one does`,
+        async () => {
+          const path = `/home/${place}`
+          const { count } = await launch({ calls, path, at: 0, error: 'EIO' })
+          expect(count).toBeGreaterThan(0)
+          const faults = errors.flatMap((error) =>
+            spread(count, 6).map((at): DiskFault => ({ calls, path, at, error })),
+          )
+          const outcomes = await inParallel(3, faults, async (fault) => (await launch(fault)).outcome)
+          console.log(`launch, ${place}, ${calls}: ${count} calls, ${faults.length} failures: ${tally(outcomes)}`)
+        },
+        forMinutes,
+      )
 })
+
+/** Launches a version that dies, on a disk with this fault, then on a sound one. */
+async function launch(fault: DiskFault): Promise<{ outcome: string; count: number }> {
+  const directory = await realpath(await mkdtemp(join(tmpdir(), 'instar-fault-')))
+  const home = join(directory, 'home')
+  try {
+    await install(home, ['2.0.0', scripts.broken])
+    const log = join(directory, 'log')
+    const sends = [{ event: 'stop', when: 'healthy.settled' }]
+    const plan = stage.plan('runtime-launch', 'faulty', { policy: { strikes: 1 } }, { sends })
+    const { code, stdout, stderr } = await run(
+      [stage.program, home, JSON.stringify(plan)],
+      disk.environment(fault, log),
+    )
+    assertDurable(stdout, await durableRecords(home))
+    const outcome = code === 0 ? launchedIn(stdout) : stopIn(stderr, stdout)
+
+    const config = parseConfig(plan.config, '/')
+    {
+      await using controller = await openController({ home, config, schedule: false })
+      const { arm } = await controller.runtime('tool').launch()
+      expect(arm).toBe('bundled')
+    }
+    const found = await inspect({ home, records: await durableRecords(home) }, plan.config as object)
+    // A banned version is not run, whether or not the pointer could be taken from it.
+    expect(found).toMatchObject({ knownGood: null, bans: ['2.0.0'] })
+    return { outcome, count: await callsIn(log) }
+  } catch (cause) {
+    throw new Error(`${fault.error} at ${fault.calls} ${fault.at} in ${fault.path}: ${(cause as Error).message}`, {
+      cause,
+    })
+  } finally {
+    await rm(directory, { recursive: true, force: true })
+  }
+}
+
+/** How a launch ended that came to its end: on the version that came with the host. */
+function launchedIn(stdout: string): string {
+  const { outcome, version } = JSON.parse(stdout.trim().split('\n').at(-1)!) as LaunchResult
+  return `${outcome} ${version}`
+}
 
 /** Checks for a newer version on a disk with this fault, then on a sound one. */
 async function check(fault: DiskFault): Promise<{ outcome: string; count: number }> {

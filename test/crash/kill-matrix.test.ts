@@ -29,7 +29,7 @@ afterAll(() => stage[Symbol.asyncDispose]())
 const timeout = 900_000
 
 test(
-  'an update that is killed at any transition ends where its machine says, and leaves the disk as it says',
+  'scenario Runtime 11: an update that is killed at any transition ends where its machine says, and leaves the disk as it says',
   async () => {
     const report = await killMatrix({ machine: runtimeUpdate, program: stage.program, scenarios: updates(stage) })
     tell(report)
@@ -40,7 +40,7 @@ test(
 )
 
 test(
-  'a launch that is killed at any transition ends where its machine says, and leaves the disk as it says',
+  'scenario Runtime 11: a launch that is killed at any transition ends where its machine says, and leaves the disk as it says',
   async () => {
     const scenarios = launches(stage)
     const report = await killMatrix({ machine: runtimeLaunch, program: stage.program, scenarios, parallel: 6 })

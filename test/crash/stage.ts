@@ -112,7 +112,7 @@ export class Stage implements AsyncDisposable {
     const input =
       machine === 'runtime-launch'
         ? { runtime: 'tool', args: [], probationMs: probationMs * pace }
-        : { runtime: 'tool', policy: { engines: 'enforce', minimumReleaseAgeMs: 0 } }
+        : { runtime: 'tool', policy: { engines: 'enforce', minimumReleaseAgeMs: 0, allowOlder: false } }
     const config = this.config(packageName, setting)
     return { machine, input, config, since: Date.now(), pace, rules: [], sends: [], ...more }
   }

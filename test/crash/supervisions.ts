@@ -63,6 +63,18 @@ const all: Record<string, Supervision> = {
     refuses: ['e'],
     leaves: null,
   },
+  'it is let go while it is looked for': {
+    finds: oldVersion,
+    autoUpdate: true,
+    rules: [{ effect: 'locate', waits: 1 }],
+    script: [release('locating')],
+    leaves: oldVersion,
+  },
+  'it is let go while nobody knows whether it is there': {
+    rules: [{ effect: 'locate', performs: false, waits: 1, fails: { code: 'DAEMON_SILENT' } }],
+    script: [release('locating')],
+    leaves: null,
+  },
   'one thing is asked after the other': {
     script: [
       wish('absent', 'start', 'a'),

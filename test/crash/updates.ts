@@ -124,7 +124,7 @@ function scenario(stage: Stage, name: string, packageName: string, update: Updat
   stage.publish(packageName, '2.0.0', offers, publish)
   update.registry?.(packageName)
   const plan: Plan = stage.plan('runtime-update', packageName, update, {
-    input: { runtime: 'tool', policy: { engines: 'enforce', minimumReleaseAgeMs } },
+    input: { runtime: 'tool', policy: { engines: 'enforce', minimumReleaseAgeMs, allowOlder: false } },
     rules,
     sends: cancelWhen === undefined ? [] : [{ event: 'cancel', when: cancelWhen }],
   })

@@ -299,6 +299,11 @@ describe('a daemon that goes by itself', () => {
 })
 
 test('what the configuration no longer names is left as it is', () => {
+  expect(last(story({ type: 'release' }, done('locate', old)))).toMatchInlineSnapshot(`"locate done -> released"`)
+  expect(last(story({ type: 'release' }, failed('locate')))).toMatchInlineSnapshot(
+    `"locate error -> released, tell daemon.unclear"`,
+  )
+  expect(contextAfter({ type: 'release' }, { type: 'expect', wanted: '0.2.0', autoUpdate: true }).releasing).toBe(false)
   expect(last(story(...running, { type: 'release' }))).toMatchInlineSnapshot(`"release -> released"`)
 })
 

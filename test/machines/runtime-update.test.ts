@@ -4,7 +4,10 @@ import { runtimeUpdate } from '../../machines/index.ts'
 import { lintMachine } from '../../src/run/lint.ts'
 import { done, failed, transcript } from '../../src/testing/transcript.ts'
 
-const input = { runtime: 'kanban', policy: { engines: 'enforce', minimumReleaseAgeMs: 60_000 } } as const
+const input = {
+  runtime: 'kanban',
+  policy: { engines: 'enforce', minimumReleaseAgeMs: 60_000, allowOlder: false },
+} as const
 const offer = {
   name: 'kanban',
   version: '2.0.0',
@@ -73,12 +76,15 @@ describe('the first gate that holds decides', () => {
     ).toBe(`examine done -> ${end}`)
   })
 
-  test('an offer below what was committed is not an update', () => {
-    expect(story(...offered({ belowCommitted: true }))).toContain('-> upToDate')
+  test('an offer below what was committed is not an update, unless a person asks for it', () => {
+    const below = offered({ belowCommitted: true })
+    expect(story(...below)).toContain('-> upToDate')
+    const asked = { ...input, policy: { ...input.policy, allowOlder: true } }
+    expect(transcript(runtimeUpdate, asked, below)).toContain('-> fetching')
   })
 
   test('engines that are not met only warn where the policy says so', () => {
-    const lenient = { runtime: 'kanban', policy: { engines: 'warn', minimumReleaseAgeMs: 0 } } as const
+    const lenient = { runtime: 'kanban', policy: { ...input.policy, engines: 'warn', minimumReleaseAgeMs: 0 } } as const
     expect(transcript(runtimeUpdate, lenient, offered({ engines: everyGate.engines }))).toContain('-> fetching')
   })
 })

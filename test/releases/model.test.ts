@@ -132,7 +132,7 @@ async function carryOut(
       expect(code).toBeNull()
       model.previous = model.current
       model.current = version
-      if (model.committed === null || gt(version, model.committed)) model.committed = version
+      if (operation.allowOlder || model.committed === null || gt(version, model.committed)) model.committed = version
     }
     return
   }

@@ -199,14 +199,15 @@ test('only what is sealed and whole is activated', async () => {
   await refused({ version: 'v2.0.0', digest: newer.digest }).toMatchObject({ code: 'VERSION_INVALID' })
 })
 
-test('nothing below the highest version ever activated is activated unless a person asks', async () => {
+test('nothing below the highest version activated is activated unless a person asks; from there it goes on', async () => {
   const { store, good } = await twoReleases()
   const between = await publish(store, 'kanban', '1.5.0')
   await store.clear('kanban')
   await expect(store.activate('kanban', between)).rejects.toMatchObject({ code: 'VERSION_BELOW_COMMITTED' })
   await store.activate('kanban', good, { allowOlder: true })
   expect((await store.pointer('kanban')).current).toEqual(pointedAt(good))
-  expect((await store.state('kanban')).committed).toBe('2.0.0')
+  await store.activate('kanban', between)
+  expect((await store.state('kanban')).committed).toBe('1.5.0')
 })
 
 test('a banned version is not activated until it is unbanned', async () => {

@@ -330,7 +330,7 @@ describe('9: two checks at once fetch once, and both get the answer', () => {
     const both = [host.instar('--json', 'runtime', 'check', 'tool')]
     await gate.reached
     both.push(host.instar('--json', 'runtime', 'check', 'tool'))
-    await sleep(500) // for the second one to join; one that comes later would say "already-staged"
+    await host.isAsked() // one that came later would say "already-staged"
     gate.release()
     for (const { code, stdout } of await Promise.all(both)) {
       expect(code).toBe(0)
@@ -449,6 +449,24 @@ test('14: a callback of the host that throws is reported, and the bundled versio
   expect(logged).toContain('a listener of the host threw')
 })
 
+test('14: a logger and a progress listener of the host that throw change nothing', async () => {
+  await using host = await Host.make()
+  await mkdir(host.home, { mode: 0o755 }) // which is warned of
+  host.publish('1.1.0')
+  const warned: unknown[] = []
+  const keep = (warning: unknown) => warned.push(warning)
+  process.on('warning', keep)
+  const throws = () => {
+    throw new Error('a bug in the host')
+  }
+  await using controller = await host.open({ logger: { debug: throws, info: throws, warn: throws, error: throws } })
+  const tool = controller.runtime('tool')
+  expect(await tool.check({ onProgress: throws })).toMatchObject({ outcome: 'staged' })
+  expect(await launchAndStop(tool)).toEqual({ version: '1.1.0', arm: 'current' })
+  process.off('warning', keep)
+  expect(warned).toContainEqual(new Error('a bug in the host'))
+})
+
 test('15: a version that needs a package which is not in its release is rejected while qualifying, with the reason', async () => {
   await using host = await Host.make()
   host.publish('1.1.0', `import 'zod'\n${server('1.1.0')}`)
@@ -475,6 +493,20 @@ describe('16: what is offered is not always wanted', () => {
     host.registry.setTag('tool', 'latest', '1.1.0')
     expect(await tool.check()).toMatchObject({ outcome: 'up-to-date', version: '1.1.0', from: '1.2.0' })
     expect(host.registry.requestsFor('tarball')).toHaveLength(1)
+  })
+
+  test('a person can have the lower version that `latest` names now, and from there it goes on', async () => {
+    await using host = await Host.make()
+    host.publish('2.0.0')
+    await using controller = await host.open()
+    const tool = controller.runtime('tool')
+    await tool.check()
+    await tool.rollback()
+    host.publish('1.1.0')
+    expect(await tool.check()).toMatchObject({ outcome: 'up-to-date', version: '1.1.0' })
+    expect(await tool.check({ allowOlder: true })).toMatchObject({ outcome: 'staged', version: '1.1.0', from: '1.0.0' })
+    host.publish('1.2.0')
+    expect(await tool.check()).toMatchObject({ outcome: 'staged', version: '1.2.0', from: '1.1.0' })
   })
 
   test('engines that are not met are skipped without a download, and offered again when the Node changes', async () => {

@@ -1,11 +1,12 @@
-import { connect } from 'node:net'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { describe, expect, test } from 'vitest'
 import type { Session } from '../../src/sessions/client.ts'
-import { frameTypes, jsonFrame, numberedFrame } from '../../src/sessions/protocol.ts'
+import { frameTypes } from '../../src/sessions/protocol.ts'
 import { eventually } from '../support/sessions/eventually.ts'
 import { FollowedStream, FollowedText } from '../support/sessions/followed.ts'
 import { numbered } from '../support/sessions/numbered-stream.ts'
 import { residentBytes } from '../support/sessions/processes.ts'
+import { RawClient } from '../support/sessions/raw-client.ts'
 import { sessionScene } from '../support/sessions/scene.ts'
 
 // The scenarios *Sessions*, by number: those about clients that come, go, lag, or send a lot.
@@ -69,25 +70,60 @@ test('12: a client that never reads: its memory stays bounded and the others are
   const bytes = 100_000_000
   const { id } = await client.open({ command: scene.programs.stream({ bytes, begin: 1, pause: 1 }) })
 
-  const deaf = connect(trial.socket)
-  deaf.pause()
-  deaf.write(jsonFrame(frameTypes.hello, { protocols: [1], client: 'deaf', capabilities: [] }))
-  deaf.write(numberedFrame(frameTypes.request, 1, { method: 'attach', params: { session: id, from: 'start' } }))
-  try {
-    const output = await FollowedStream.begin(await client.session(id))
-    await output.reaches(2_000_000)
-    const early = await residentBytes(await trial.pid())
-    await output.reaches(bytes, 50_000)
-    expect(output.gaps).toEqual([])
-    // What it was not given is more, and garbage comes and goes.
-    expect((await residentBytes(await trial.pid())) - early).toBeLessThan(60_000_000)
+  using deaf = new RawClient(trial.socket)
+  deaf.socket.pause()
+  deaf.ask(1, ['attach', { session: id, from: 'start' }])
+  const output = await FollowedStream.begin(await client.session(id))
+  await output.reaches(2_000_000)
+  const early = await residentBytes(await trial.pid())
+  await output.reaches(bytes, 50_000)
+  expect(output.gaps).toEqual([])
+  // What it was not given is more, and garbage comes and goes.
+  expect((await residentBytes(await trial.pid())) - early).toBeLessThan(60_000_000)
 
-    expect((await client.upgrade()).outcome).toBe('handed-over')
-    await output.session.write(Buffer.from('x'))
-    expect(await output.ends()).toMatchObject({ code: 0, offset: bytes })
-  } finally {
-    deaf.destroy()
+  expect((await client.upgrade()).outcome).toBe('handed-over')
+  await output.session.write(Buffer.from('x'))
+  expect(await output.ends()).toMatchObject({ code: 0, offset: bytes })
+})
+
+test('12: beside one that has stopped reading, a slow one still gets every byte', async () => {
+  await using trial = await scene.start({ args: ['--buffer-bytes', String(scrollbackBytes)] })
+  const client = await trial.client({ reconnect: false })
+  const session = await client.open({ command: scene.programs.stream({ begin: 1 }) })
+  using deaf = new RawClient(trial.socket)
+  deaf.ask(1, ['attach', { session: session.id, from: 'start' }])
+  expect(await deaf.answer(1)).toBe(frameTypes.result)
+  deaf.socket.pause()
+  let offset = 0
+  const until = performance.now() + 13_000 // the deaf one holds nobody up after ten seconds
+  await session.write('x')
+  for await (const chunk of session.output({ from: 0 })) {
+    if (!('bytes' in chunk)) throw new Error(`beyond ${offset} bytes are gone: ${JSON.stringify(chunk)}`)
+    offset += chunk.bytes.length
+    await sleep(20)
+    if (performance.now() > until) break
   }
+  expect(offset).toBeGreaterThan(1_000_000)
+})
+
+test('requests that come in one piece are carried out one after the other', async () => {
+  await using trial = await scene.start()
+  const client = await trial.client({ reconnect: false })
+  const { id } = await client.open({ command: scene.programs.stream({ rate: 100_000 }) })
+  using raw = new RawClient(trial.socket)
+  const attach = ['attach', { session: id, from: 'start' }] as const
+  raw.ask(1, attach, attach, ['detach', { session: id }])
+  expect(await Promise.all([1, 2, 3].map((number) => raw.answer(number)))).toEqual([
+    frameTypes.result,
+    frameTypes.error,
+    frameTypes.result,
+  ])
+  const outputs = () => raw.frames.filter(({ type }) => type === frameTypes.output).length
+  raw.ask(4, ['info', {}])
+  await raw.answer(4)
+  const before = outputs()
+  await sleep(100)
+  expect(outputs()).toBe(before)
 })
 
 describe('18: a paste of 1 MB into an adopted session whose program reads it two seconds later', () => {

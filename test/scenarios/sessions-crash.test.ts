@@ -72,6 +72,41 @@ describe('4: an adopted shell', () => {
   })
 })
 
+test('a keeper is killed: sessions go on, their ends are known or told as lost, and the daemon can be replaced and stopped', async () => {
+  await using trial = await scene.start({ keeper: true })
+  const client = await trial.client({ reconnect: false })
+  const shell = new TypedShell(await client.open({ command: ['sh'] }))
+  const closed = await client.open({ command: ['sh'] })
+  const holding = new TypedShell(await client.open({ command: ['sh'] }))
+  await holding.asks('sleep 60 & echo b-$((40 + 2))', 'b-42')
+  process.kill((await client.info()).keeper!.pid, 'SIGKILL')
+  await eventually(async () => (await client.info()).keeper === null, 'the loss of the keeper')
+  await shell.asks('echo a-$((40 + 2))', 'a-42')
+  await shell.session.write('exit 3\n')
+  await holding.session.write('exit 3\n')
+  for (const { exit } of [shell.session, holding.session]) expect(await exit).toMatchObject({ code: null, lost: true })
+  const own = await client.open({ command: ['sh', '-c', 'exit 7'] })
+  expect(await own.exit).toMatchObject({ code: 7, lost: false })
+  expect((await client.upgrade()).outcome).toBe('handed-over')
+  await closed.close()
+  await client.open({ command: ['sh'] })
+  expect(await client.stop()).toEqual({ sessions: 1 })
+  await eventually(async () => (await daemonsOf(trial)).length === 0, 'the end of the daemon')
+  await trial.killAll() // of what the shell had left behind
+})
+
+test('what a daemon was told when it began is still so after an upgrade and a crash', async () => {
+  const scrollbackBytes = 128 * 1024
+  await using trial = await scene.start({ keeper: true, args: ['--buffer-bytes', String(scrollbackBytes)] })
+  const client = await trial.client()
+  expect((await client.upgrade()).outcome).toBe('handed-over')
+  await trial.kill()
+  const session = await client.open({ command: scene.programs.stream({ bytes: 1_000_000, pause: 1 }) })
+  await new FollowedStream(session).reaches(1_000_000)
+  const { start, offset } = (await client.list())[0]!
+  expect(offset - start).toBeLessThanOrEqual(2 * scrollbackBytes)
+})
+
 describe('7: the predecessor is killed in the middle of a handoff', () => {
   // Over the whole length of one, from before the spawn to after its end.
   test('with a keeper: every session ends up with exactly one owner, and its clients go on', async () => {

@@ -1,12 +1,12 @@
 import { execFile, spawn } from 'node:child_process'
 import { existsSync } from 'node:fs'
-import { readFile, stat } from 'node:fs/promises'
+import { readFile, rm, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { describe, expect, test } from 'vitest'
 import type { DaemonClient, Output, Session } from '../../src/sessions/client.ts'
 import type { DaemonTrial } from '../support/sessions/daemon-trial.ts'
-import { eventually } from '../support/sessions/eventually.ts'
+import { eventually, settled } from '../support/sessions/eventually.ts'
 import type { Misbehaviour } from '../support/sessions/fake-successor.ts'
 import { FollowedStream } from '../support/sessions/followed.ts'
 import { NumberedCheck, numbered } from '../support/sessions/numbered-stream.ts'
@@ -267,6 +267,26 @@ describe('13: an error says so, where', () => {
     await expect(client.open({ id: 'twice' })).rejects.toMatchObject({ code: 'SESSION_EXISTS' })
     await expect(client.session('other')).rejects.toMatchObject({ code: 'SESSION_UNKNOWN' })
   })
+
+  test.each([{ keeper: false }, { keeper: true }])(
+    'the program turns out to be none (keeper: $keeper); its terminal is given back',
+    async ({ keeper }) => {
+      await using trial = await scene.start({ keeper })
+      const client = await trial.client({ reconnect: false })
+      const script = join(trial.directory, 'script')
+      await writeFile(script, '#!/no/such/interpreter\n', { mode: 0o700 })
+      const daemon = await trial.pid()
+      const before = await settled(() => descriptorsOf(daemon))
+      for (let attempt = 0; attempt < 5; attempt += 1) {
+        const opened = client.open({ command: [script] })
+        if (keeper) await expect(opened).rejects.toMatchObject({ code: 'SESSION_COMMAND_INVALID' })
+        // Only when it has begun is it known, and its terminal says so.
+        else expect(await (await opened).exit).toMatchObject({ code: 1 })
+      }
+      expect(await settled(() => descriptorsOf(daemon))).toEqual(before)
+      await rm(script)
+    },
+  )
 
   test.each(['64kb', '0x40', '1e6', '-1', '', '64 '])(
     '`--buffer-bytes=%s` is refused, and not read as another number',

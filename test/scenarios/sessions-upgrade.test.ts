@@ -2,7 +2,7 @@ import { readlink } from 'node:fs/promises'
 import { describe, expect, test } from 'vitest'
 import type { DaemonClient, Session } from '../../src/sessions/client.ts'
 import type { SessionExit } from '../../src/sessions/protocol.ts'
-import { eventually } from '../support/sessions/eventually.ts'
+import { eventually, settled } from '../support/sessions/eventually.ts'
 import { FollowedStream, FollowedText } from '../support/sessions/followed.ts'
 import { numbered } from '../support/sessions/numbered-stream.ts'
 import { descriptorsOf, mastersOf } from '../support/sessions/processes.ts'
@@ -149,7 +149,7 @@ test.each(keepers)(
       keeper: keeperPid === undefined ? 0 : (await descriptorsOf(keeperPid)).length,
       terminals: await terminalsOf((await trial.processes.all()).map(({ pid }) => pid)),
     })
-    const before = await held()
+    const before = await settled(held)
     for (let round = 0; round < 5; round += 1) {
       const sessions: Session[] = []
       for (let index = 0; index < 10; index += 1) sessions.push(await client.open({ command: ['sh'] }))
@@ -161,9 +161,7 @@ test.each(keepers)(
       }
       await Promise.all(sessions.map(({ exit }) => exit))
     }
-    await eventually(async () => JSON.stringify(await held()) === JSON.stringify(before), 'the state of before').catch(
-      async () => expect(await held()).toEqual(before),
-    )
+    expect(await settled(held)).toEqual(before)
     expect(await trial.processes.zombies()).toEqual([])
   },
 )

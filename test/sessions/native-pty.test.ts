@@ -95,19 +95,6 @@ test('a program sees the new size after a resize', async () => {
   expect(await output(master, 'done')).toContain('33 101')
 })
 
-test('the program in the foreground is known by its name', async () => {
-  const { master, ptsName } = open('echo ready; exec sleep 60')
-  await output(master, 'ready')
-  await eventually(() => loadNativePty().foreground(master, ptsName) === 'sleep', 'sleep in the foreground')
-})
-
-test('a login shell is known by its name without the dash', async () => {
-  symlinkSync('/bin/sleep', join(folder, '-sleep'))
-  const { master, ptsName } = terminals.open(['-sleep', '60'], { PATH: folder })
-  masters.push(master)
-  await eventually(() => loadNativePty().foreground(master, ptsName) === 'sleep', 'sleep in the foreground')
-})
-
 describe.runIf(onLinux)('masters', () => {
   test('are not blocking, and a program in a terminal has none of them', async () => {
     const first = open('sleep 60')

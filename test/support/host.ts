@@ -1,7 +1,8 @@
 import { execFile } from 'node:child_process'
-import { mkdir, mkdtemp, readdir, realpath, rm, writeFile } from 'node:fs/promises'
+import { mkdir, mkdtemp, readdir, readFile, realpath, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { type Config, parseConfig } from '../../src/config.ts'
 import { type Controller, type ControllerOptions, openController } from '../../src/controller.ts'
@@ -121,6 +122,16 @@ export class Host implements AsyncDisposable {
         resolve({ code: error === null ? 0 : Number(error.code ?? 1), stdout, stderr }),
       )
     })
+  }
+
+  /** Resolves when another process has asked the controller that has this home; a moment later it has its request. */
+  async isAsked(): Promise<void> {
+    const connected = async () =>
+      (await readFile('/proc/net/unix', 'utf8'))
+        .split('\n')
+        .filter((line) => line.includes(` 03 `) && line.includes(this.home))
+    while ((await connected()).length === 0) await sleep(20)
+    await sleep(300)
   }
 
   /** What is in the home that only an interrupted piece of work leaves. The journal's head is written all the time. */

@@ -4,3 +4,6 @@ export const sessionDefaults = {
   autoUpdate: true,
   daemons: ['main'],
 }
+
+/** And about the journal. */
+export const journalDefaults = { padBytes: 0 } as const
