@@ -1,4 +1,4 @@
-import { assign, setup } from 'xstate'
+import { assign, emit, setup } from 'xstate'
 import { effect, type Failure, failureOf } from './effect.ts'
 import type { ReleaseRef } from './runtime.ts'
 
@@ -22,6 +22,12 @@ export interface AdjustInput {
   readonly adjustment: Adjustment
 }
 
+/** Told to those who follow what becomes of a runtime, since it was somebody else who asked. */
+export interface AdjustNotice extends AdjustInput {
+  readonly type: 'runtime.adjusted'
+  readonly adjusted: Adjusted
+}
+
 /**
  * Runtime adjust: carries out one thing that a person asked of a runtime's releases, so that it stands in the journal
  * beside what the program did by itself.
@@ -36,8 +42,17 @@ export const runtimeAdjust = setup({
     input: {} as AdjustInput,
     context: {} as AdjustInput & { readonly adjusted: Adjusted | null; readonly failure: Failure | null },
     output: {} as { readonly adjusted: Adjusted | null; readonly failure: Failure | null },
+    emitted: {} as AdjustNotice,
   },
   actors: { carryOut: effect<AdjustInput, Adjusted>() },
+  actions: {
+    announce: emit(({ context: { runtime, adjustment, adjusted } }) => ({
+      type: 'runtime.adjusted' as const,
+      runtime,
+      adjustment,
+      adjusted: adjusted!,
+    })),
+  },
 }).createMachine({
   id: 'runtime-adjust',
   version: '1',
@@ -59,7 +74,7 @@ export const runtimeAdjust = setup({
         onError: { target: 'refused', actions: assign({ failure: ({ event }) => failureOf(event) }) },
       },
     },
-    adjusted: { type: 'final' },
+    adjusted: { type: 'final', entry: 'announce' },
     refused: { type: 'final' },
   },
 })

@@ -96,6 +96,23 @@ test('two checks at once, with no controller there, are one fetch with one answe
   expect(await host.residue()).toEqual([])
 })
 
+test('a check shows bytes and rate while it fetches, to a program line by line, to a pipe phase by phase', async () => {
+  await using host = await Host.make()
+  host.publish('1.1.0')
+  const { stdout } = await on(host, 'runtime', 'check', 'tool', '--json').ended
+  const shown = linesOf(stdout).filter(({ type }) => type === 'progress')
+  const amounts = { bytes: expect.any(Number), total: expect.any(Number), bytesPerSecond: expect.any(Number) }
+  expect(shown.find(({ phase }) => phase === 'fetching')).toEqual({
+    type: 'progress',
+    phase: 'fetching',
+    version: '1.1.0',
+    ...amounts,
+  })
+  host.publish('1.2.0')
+  const { stderr } = await on(host, 'runtime', 'check', 'tool').ended
+  expect(stderr).toBe('tool: fetching\ntool: verifying\ntool: sealing\ntool: qualifying\n')
+})
+
 test('Ctrl-C during a check ends it with 130 and leaves nothing of it', async () => {
   await using host = await Host.make()
   host.publish('1.1.0')

@@ -17,6 +17,9 @@ import {
   written,
 } from './files.ts'
 
+// Seen caught, each by breaking one line: bytes behind a break that are not looked through for a frame (`segment.ts`), a
+// frame that need not be the next one (`segment.ts`), an end below the witness that is accepted (`recover.ts`).
+
 const segment = (first: number) => fileName('segment', first)
 
 /** What opening these files and reading all of them comes to: the last seq read, or why not. */

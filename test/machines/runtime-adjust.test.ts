@@ -10,10 +10,10 @@ test('follows every rule of the interpreter', () => {
   expect(lintMachine(runtimeAdjust)).toEqual([])
 })
 
-test('what a person asked is carried out once', () => {
+test('what a person asked is carried out once, and told to those who follow', () => {
   expect(transcript(runtimeAdjust, input, [done('carryOut', { from: '2.0.0', to: '1.0.0' })])).toMatchInlineSnapshot(`
     "start -> adjusting, do carryOut
-    carryOut done -> adjusted"
+    carryOut done -> adjusted, tell runtime.adjusted"
   `)
 })
 

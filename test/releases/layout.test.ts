@@ -8,6 +8,7 @@ const names = fc.oneof(
   fc.string({ unit: 'grapheme', minLength: 1, maxLength: 8 }),
 )
 
+// Seen caught: capitals that stand for themselves (`layout.ts`).
 test('different names never share a folder, not even where the file system ignores case', () => {
   fc.assert(
     fc.property(names, names, (a, b) => {
