@@ -70,8 +70,10 @@ const readBytesMax = 64 * 1024
 const reservedBytes = 128 * 1024
 /** Where nobody knows how far a session was read: further than any is likely to be. */
 export const unknowableBytes = 2 ** 32
-/** In one turn of the loop. */
+/** Between two settlements. */
 const quietBytesMax = 4 * 1024
+/** To write a mark takes as long as to pass on a keystroke, so it is not done for each. */
+const settleMs = 50
 
 /**
  * The terminals and those who look at them. It neither knows how it came to be (`takeover.ts`) nor how it is replaced
@@ -90,8 +92,9 @@ export class Daemon implements SessionHost, ConnectionHost {
   private readonly exits: ExitRecords
   private readonly waiting = new Map<Session, Set<Waiting>>()
   private readonly statuses = new Map<number, Status>()
-  /** Sessions that printed in this turn of the loop, and where they were before. */
+  /** Sessions that have printed since their marks were settled, and where they were before. */
   private readonly moved = new Map<Session, number>()
+  private settling: NodeJS.Timeout | undefined
   /** Requests that change something wait here while everything is being handed over. */
   private held: (() => void)[] | null = null
   /** Ids of sessions that are being opened. */
@@ -158,9 +161,9 @@ export class Daemon implements SessionHost, ConnectionHost {
   printed(session: Session, bytes: number): void {
     for (const { connection } of session.attachments) connection.wake()
     this.reserve(session)
-    if (this.options.watermarks === null || this.moved.has(session)) return
-    this.moved.set(session, session.ring.end - bytes)
-    if (this.moved.size === 1) setImmediate(() => this.settle())
+    if (this.options.watermarks === null) return
+    if (!this.moved.has(session)) this.moved.set(session, session.ring.end - bytes)
+    this.settling ??= setTimeout(() => this.settle(), settleMs).unref()
   }
 
   /** Before more is read than was reserved, more is reserved: what a daemon that is killed had read is never beyond. */
@@ -171,14 +174,16 @@ export class Daemon implements SessionHost, ConnectionHost {
       this.mark(handle, { settled: certainTo, reserved: ring.end + reservedBytes })
   }
 
-  /** One that prints little needs no room beyond the next read: less of it would be in doubt after a crash. */
+  /** One that prints little needs little room beyond the next read: less of it would be in doubt after a crash. */
   private settle(): void {
+    this.settling = undefined
+    if (this.frozen) return // another process may have the sessions, and writes their marks
     const { watermarks } = this.options
     for (const [{ handle, ring, exit, certainTo }, before] of this.moved) {
       const mark = watermarks?.get(handle)
       if (mark === undefined || exit !== null) continue
       const isQuiet = ring.end - before < quietBytesMax
-      this.mark(handle, { settled: certainTo, reserved: isQuiet ? ring.end + readBytesMax : mark.reserved })
+      this.mark(handle, { settled: certainTo, reserved: isQuiet ? ring.end + readBytesMax + quietBytesMax : mark.reserved })
     }
     this.moved.clear()
   }

@@ -194,9 +194,14 @@ export class Session {
   }
 
   private isHeldUp(): boolean {
-    const now = Date.now()
-    const following = [...this.attachments].filter(({ movedAtMs }) => now - movedAtMs <= stalledAfterMs)
-    return following.length > 0 && following.every(({ cursor }) => this.ring.end - cursor >= lagBytesMax)
+    const movedSinceMs = Date.now() - stalledAfterMs
+    let isFollowed = false
+    for (const { cursor, movedAtMs } of this.attachments) {
+      if (movedAtMs < movedSinceMs) continue
+      if (this.ring.end - cursor < lagBytesMax) return false
+      isFollowed = true
+    }
+    return isFollowed
   }
 
   // ---- the end
