@@ -183,7 +183,10 @@ export class Daemon implements SessionHost, ConnectionHost {
       const mark = watermarks?.get(handle)
       if (mark === undefined || exit !== null) continue
       const isQuiet = ring.end - before < quietBytesMax
-      this.mark(handle, { settled: certainTo, reserved: isQuiet ? ring.end + readBytesMax + quietBytesMax : mark.reserved })
+      this.mark(handle, {
+        settled: certainTo,
+        reserved: isQuiet ? ring.end + readBytesMax + quietBytesMax : mark.reserved,
+      })
     }
     this.moved.clear()
   }
