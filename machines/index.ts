@@ -2,6 +2,8 @@
 import { daemonHandoff } from './daemon-handoff.ts'
 import { daemonSupervision } from './daemon-supervision.ts'
 import { daemonTakeover } from './daemon-takeover.ts'
+import { pluginInstall } from './plugin-install.ts'
+import { pluginRemove } from './plugin-remove.ts'
 import { runtimeAdjust } from './runtime-adjust.ts'
 import { runtimeLaunch } from './runtime-launch.ts'
 import { runtimeUpdate } from './runtime-update.ts'
@@ -19,16 +21,30 @@ export type {
 } from './daemon-takeover.ts'
 export type { Failure } from './effect.ts'
 export { effect, failureOf } from './effect.ts'
+export type * from './plugin.ts'
+export type { InstallContext, InstallInput, InstallNotice, InstallOutcome, InstallResult } from './plugin-install.ts'
+export type { RemoveInput, RemoveNotice, RemoveResult } from './plugin-remove.ts'
 export type * from './runtime.ts'
 export type { Adjusted, Adjustment } from './runtime-adjust.ts'
 export type { Child, Ended, Exit, LaunchContext, LaunchNotice, LaunchOutcome, LaunchResult } from './runtime-launch.ts'
 export type { Evidence, UpdateContext, UpdateNotice, UpdateOutcome, UpdateResult } from './runtime-update.ts'
-export { daemonHandoff, daemonSupervision, daemonTakeover, runtimeAdjust, runtimeLaunch, runtimeUpdate }
+export {
+  daemonHandoff,
+  daemonSupervision,
+  daemonTakeover,
+  pluginInstall,
+  pluginRemove,
+  runtimeAdjust,
+  runtimeLaunch,
+  runtimeUpdate,
+}
 
 export const machines = {
   'daemon-handoff': daemonHandoff,
   'daemon-supervision': daemonSupervision,
   'daemon-takeover': daemonTakeover,
+  'plugin-install': pluginInstall,
+  'plugin-remove': pluginRemove,
   'runtime-adjust': runtimeAdjust,
   'runtime-launch': runtimeLaunch,
   'runtime-update': runtimeUpdate,

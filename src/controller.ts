@@ -1,7 +1,10 @@
+import { createHash } from 'node:crypto'
 import { join } from 'node:path'
 import {
   daemonSupervision,
   type LaunchContext,
+  pluginInstall,
+  pluginRemove,
   runtimeAdjust,
   runtimeLaunch,
   runtimeUpdate,
@@ -13,6 +16,9 @@ import { Daemons } from './daemons.ts'
 import { type ErrorRecord, errorRecord, InstarError } from './errors.ts'
 import { supervisionEffects } from './flows/daemon-supervision.ts'
 import type { DaemonWorld } from './flows/daemon-world.ts'
+import { installEffects } from './flows/plugin-install.ts'
+import { removeEffects } from './flows/plugin-remove.ts'
+import type { PluginWorld } from './flows/plugin-world.ts'
 import { adjustEffects } from './flows/runtime-adjust.ts'
 import { launchEffects } from './flows/runtime-launch.ts'
 import { updateEffects } from './flows/runtime-update.ts'
@@ -22,10 +28,12 @@ import type { JournalRecord, ReadRange } from './journal/cursor.ts'
 import { type FollowOptions, type Journal, openJournal } from './journal/journal.ts'
 import { harmless, type Logger, silent } from './logger.ts'
 import type { ManagedDaemon } from './managed-daemon.ts'
+import { ManagedPlugins } from './managed-plugins.ts'
 import { ManagedRuntime, type RuntimeStatus } from './managed-runtime.ts'
 import type { ManagedSessions } from './managed-sessions.ts'
 import { didYouMean } from './nearest.ts'
 import { packageVersion } from './package-info.ts'
+import { LocalTarget } from './plugins/local-target.ts'
 import { ReleaseStore } from './releases/store.ts'
 import type { Notice } from './run/apply.ts'
 import type { AnyFlow } from './run/flow.ts'
@@ -117,6 +125,7 @@ export async function openController(options: ControllerOptions): Promise<Contro
 export class Controller implements AsyncDisposable {
   /** The session daemons, by name. */
   readonly daemons: Daemons
+  readonly plugins: ManagedPlugins
   private readonly managed: ReadonlyMap<string, ManagedRuntime>
   private closing: Promise<void> | null = null
   private readonly closers: (() => Promise<void>)[] = []
@@ -139,7 +148,9 @@ export class Controller implements AsyncDisposable {
     readonly failed: Promise<Error>,
     daemonWorld: DaemonWorld,
     autoUpdate: boolean,
+    private readonly pluginWorld: PluginWorld,
   ) {
+    this.plugins = new ManagedPlugins({ interpreter, world: pluginWorld })
     this.daemons = new Daemons(config.sessions, { interpreter, world: daemonWorld, autoUpdate })
     const host = { home, interpreter, store }
     this.managed = new Map(
@@ -178,13 +189,24 @@ export class Controller implements AsyncDisposable {
       ...(preferArms !== undefined && { preferArms }),
     }
     const daemonWorld = daemonWorldOf(home, config, options)
+    const pluginWorld: PluginWorld = {
+      store: await ReleaseStore.open({
+        home,
+        kind: 'plugin',
+        report: (plugin, problem) => logger.warn({ plugin, ...problem }, 'a problem with stored releases'),
+      }),
+      registry: config.registry,
+      signatures: 'prefer',
+      keep: 2,
+      target: (name) => targetOf(home, name),
+    }
     let die: (error: Error) => void
     const failed = new Promise<Error>((resolve) => {
       die = resolve
     })
     interpreter = await Interpreter.open({
       log: journal,
-      flows: flowsOf(world, daemonWorld),
+      flows: flowsOf(world, daemonWorld, pluginWorld),
       observe,
       onDead: (error) => {
         logger.error({ err: error }, 'the journal failed; nothing more is done')
@@ -204,6 +226,7 @@ export class Controller implements AsyncDisposable {
       failed,
       daemonWorld,
       autoUpdate,
+      pluginWorld,
     )
     interpreter.subscribe((change) => logNotice(logger, change))
     if (observe) return controller
@@ -211,6 +234,7 @@ export class Controller implements AsyncDisposable {
       await stopUnconfigured(interpreter, config, logger)
       await releaseUnconfigured(interpreter, config)
       await sweep(interpreter, store, home)
+      await sweepPlugins(interpreter, pluginWorld.store)
     } catch (error) {
       // It is nobody's, so it can wait; what is somebody's goes on.
       logger.warn({ err: error }, 'what a crash left could not be removed')
@@ -326,6 +350,7 @@ export class Controller implements AsyncDisposable {
     } finally {
       await this.interpreter.close()
       await this.store.close()
+      await this.pluginWorld.store.close()
     }
   }
 
@@ -353,13 +378,21 @@ function daemonWorldOf(home: string, { sessions }: Config, options: ControllerOp
   }
 }
 
-function flowsOf(world: RuntimeWorld, daemonWorld: DaemonWorld): readonly AnyFlow[] {
+function flowsOf(world: RuntimeWorld, daemonWorld: DaemonWorld, pluginWorld: PluginWorld): readonly AnyFlow[] {
   return [
     { machine: daemonSupervision, effects: supervisionEffects(daemonWorld) },
     { machine: runtimeUpdate, effects: updateEffects(world) },
     { machine: runtimeLaunch, effects: launchEffects(world) },
     { machine: runtimeAdjust, effects: adjustEffects(world) },
+    { machine: pluginInstall, effects: installEffects(pluginWorld) },
+    { machine: pluginRemove, effects: removeEffects(pluginWorld) },
   ]
+}
+
+function targetOf(home: string, name: string): LocalTarget {
+  const owner = createHash('sha256').update(home).digest('hex').slice(0, 12)
+  if (name === 'local') return new LocalTarget(join(home, 'plugins'), owner)
+  throw new InstarError('PLUGIN_TARGET_UNKNOWN', `there is no target "${name}"${didYouMean(name, ['local'])}`)
 }
 
 function configOf(config: Config, name: string): RuntimeConfig {
@@ -420,6 +453,14 @@ async function sweep(interpreter: Interpreter, store: ReleaseStore, home: string
   for (const name of await store.names()) if (!updating.has(name)) await store.sweep(name)
 }
 
+async function sweepPlugins(interpreter: Interpreter, store: ReleaseStore): Promise<void> {
+  const active = interpreter
+    .list()
+    .filter(({ status, machine }) => status === 'active' && machine.startsWith('plugin-'))
+  const installing = new Set(active.map(({ context }) => (context as { plugin: string }).plugin))
+  for (const name of await store.names()) if (!installing.has(name)) await store.sweep(name)
+}
+
 const grave = new Set([
   'runtime.rejected',
   'runtime.banned',
@@ -432,6 +473,8 @@ const grave = new Set([
   'daemon.lost',
   'daemon.unclear',
   'daemon.updateFailed',
+  'plugin.rolledBack',
+  'plugin.blocked',
 ])
 
 function logNotice(logger: Logger, change: Change): void {

@@ -236,6 +236,30 @@ export async function replaceFile(path: string, bytes: Uint8Array, disk: Disk = 
   await disk.flushDirectory(dirname(path))
 }
 
+/** Removes what `replaceFile` has left in a directory by writers that are gone, and answers with the paths. */
+export async function sweepDrafts(directory: string): Promise<string[]> {
+  const names = await readdir(directory).catch((error: NodeJS.ErrnoException) => {
+    if (error.code === 'ENOENT') return []
+    throw error
+  })
+  const left = names.filter((name) => {
+    const writer = /^\.draft-(\d+)-/.exec(name)
+    return writer !== null && !isAlive(Number(writer[1]))
+  })
+  const paths = left.map((name) => join(directory, name))
+  for (const path of paths) await rm(path, { force: true })
+  return paths
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0)
+    return true
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === 'EPERM' // alive, and another user's
+  }
+}
+
 /** Creates `path` and what is missing above it with mode 0700. Resolves when every name on the way would survive. */
 export async function makeDirectories(path: string, disk: Disk = realDisk): Promise<void> {
   const parent = dirname(path)

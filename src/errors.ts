@@ -222,6 +222,29 @@ export const codes = {
     hint: 'Correct INSTAR_RUNTIME_OVERRIDE, or unset it to run what is installed.',
   },
   RUNTIME_NOT_INSTALLED: { retry: false, hint: 'Install a release, or bundle one with the host.' },
+  // ---- plugins
+  PLUGIN_NAME_INVALID: { retry: false, exit: 2, hint: 'Give a name as npm writes it, such as thing or @scope/thing.' },
+  PLUGIN_SPEC_INVALID: {
+    retry: false,
+    exit: 2,
+    hint: 'Give NAME, NAME@RANGE, a folder or a .tgz file with ./ or / before it, or NAME@file:PATH.',
+  },
+  PLUGIN_UNKNOWN: { retry: false, exit: 2, hint: 'Name a plugin that `instar plugin list` shows.' },
+  PLUGIN_FOREIGN: {
+    retry: false,
+    hint: 'Something that Instar did not install has the place of the plugin. Move it away, then install again.',
+  },
+  PLUGIN_DAMAGED: { retry: false, hint: 'It is not what was sealed any more. Install it again; it will be replaced.' },
+  PLUGIN_NOT_LIVE: {
+    retry: false,
+    hint: 'What was put there is not what is found through the live path. Look at what the target really is.',
+  },
+  PLUGIN_BLOCKED: {
+    retry: false,
+    hint: 'What was live before could not be put back. Look after the target, then `instar plugin rollback` or install again.',
+  },
+  PLUGIN_NOTHING_BEFORE: { retry: false, hint: 'No other version of it is kept there. Install the one you want.' },
+  PLUGIN_TARGET_UNKNOWN: { retry: false, exit: 2, hint: 'Name a target that exists: local.' },
   // ---- sessions and their daemon
   DAEMON_NOT_RUNNING: { retry: true, exit: 3, hint: 'Start one with `instar daemon start`.' },
   DAEMON_GONE: {

@@ -1,7 +1,7 @@
 import { constants } from 'node:fs'
 import { access, chmod, readdir, readFile, realpath, rmdir, stat } from 'node:fs/promises'
 import { dirname, join, resolve } from 'node:path'
-import { flushDirectory, makeDirectories, replaceFile } from './disk.ts'
+import { flushDirectory, makeDirectories, replaceFile, sweepDrafts } from './disk.ts'
 import { diskError, InstarError } from './errors.ts'
 
 /**
@@ -57,7 +57,10 @@ export async function openHome(path: string): Promise<Home> {
   if (found.state === 'refused') throw found.error
   if (found.state === 'missing') return createHome(path)
   const closedToOthers = process.platform !== 'win32' && (found.mode & 0o077) !== 0
-  if (found.state === 'empty') await setMark(found.path)
+  if (found.state === 'empty') {
+    await sweepDrafts(found.path) // one that was killed while it made this home has left its own
+    await setMark(found.path)
+  }
   if (closedToOthers) await chmod(found.path, 0o700)
   return { path: found.path, created: found.state === 'empty', closedToOthers }
 }

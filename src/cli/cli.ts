@@ -16,7 +16,7 @@ export interface Cli {
 /** A command's work; answers with the exit code. */
 export type Command<Arguments extends readonly unknown[]> = (cli: Cli, ...args: Arguments) => Promise<number>
 
-export const exit = { done: 0, failed: 1, notRunning: 3, keptOld: 5 } as const
+export const exit = { done: 0, failed: 1, usage: 2, notRunning: 3, keptOld: 5 } as const
 
 const configName = 'instar.config.json'
 

@@ -30,6 +30,7 @@ export function buildProgram(run: Run): Commander {
   addRuntime(area(program, 'runtime', 'the runtimes of the configuration'), run)
   addDaemon(area(program, 'daemon', 'the processes that hold the sessions'), run)
   addSession(area(program, 'session', 'terminals that survive the replacement of their daemon'), run)
+  addPlugin(area(program, 'plugin', 'plugins, installed as one or not at all'), run)
   addJournal(area(program, 'journal', 'what happened, and what is in progress'), run)
   addMachine(area(program, 'machine', 'the statecharts'), run)
   return program
@@ -252,6 +253,52 @@ function addSession(session: Commander, run: Run): void {
     .description('wait for its end, and exit with its code (128 and the number of the signal that ended it)')
     .addOption(daemonOption())
     .action((id, options, command) => wait(globalsOf(command), id, options))
+}
+
+function addPlugin(plugin: Commander, run: Run): void {
+  const targetOption = () => new Option('--target <target>', 'where it is installed').default('local')
+
+  const install = run(async () => (await import('./plugin.ts')).install)
+  plugin
+    .command('install <spec...>')
+    .description('install NAME, NAME@RANGE, a folder or a .tgz file; exit 5 where one keeps its old version')
+    .addOption(targetOption())
+    .action((specs, options, command) => install(globalsOf(command), specs, options))
+
+  const list = run(async () => (await import('./plugin.ts')).list)
+  plugin
+    .command('list')
+    .description('what is installed')
+    .addOption(targetOption())
+    .action((options, command) => list(globalsOf(command), options))
+
+  const verify = run(async () => (await import('./plugin.ts')).verify)
+  plugin
+    .command('verify [name]')
+    .description('compare what is live with its seal, byte for byte')
+    .addOption(targetOption())
+    .action((name, options, command) => verify(globalsOf(command), name, options))
+
+  const rollback = run(async () => (await import('./plugin.ts')).rollback)
+  plugin
+    .command('rollback <name>')
+    .description('make the version live again that was live before')
+    .addOption(targetOption())
+    .action((name, options, command) => rollback(globalsOf(command), name, options))
+
+  const remove = run(async () => (await import('./plugin.ts')).remove)
+  plugin
+    .command('remove <name>')
+    .description('take it away, and every version that is kept')
+    .addOption(targetOption())
+    .action((name, options, command) => remove(globalsOf(command), name, options))
+
+  const sweep = run(async () => (await import('./plugin.ts')).sweep)
+  plugin
+    .command('sweep')
+    .description('remove what interrupted installs have left')
+    .addOption(targetOption())
+    .action((options, command) => sweep(globalsOf(command), options))
 }
 
 function addJournal(journal: Commander, run: Run): void {

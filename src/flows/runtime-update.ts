@@ -1,20 +1,17 @@
-import { createHash } from 'node:crypto'
-import { createReadStream } from 'node:fs'
-import { rm } from 'node:fs/promises'
-import { join } from 'node:path'
 import { isDeepStrictEqual } from 'node:util'
 import gt from 'semver/functions/gt.js'
 import lt from 'semver/functions/lt.js'
 import * as z from 'zod'
 import type { Evidence, Offer, runtimeUpdate } from '../../machines/index.ts'
 import type { RuntimeConfig } from '../config.ts'
-import { flushTree } from '../disk.ts'
-import { diskError, InstarError } from '../errors.ts'
+import { InstarError } from '../errors.ts'
+import type { Draft } from '../releases/draft.ts'
 import type { EffectsOf } from '../run/flow.ts'
 import { findChild, stopChild } from '../runtime/child.ts'
 import { enginesSatisfied, nodeVersionOf } from '../runtime/node-version.ts'
 import { qualify } from '../runtime/qualify.ts'
 import { blaming, offerFault, startFault } from './blame.ts'
+import { download, flushDraft, unpackChecked } from './package-draft.ts'
 import { contentOf, inUseVersion, programOf, type RuntimeWorld, recordsIn } from './runtime-world.ts'
 
 /** What the last answer of the registry was, so that the next question can be conditional. */
@@ -44,33 +41,19 @@ export const updateEffects = (world: RuntimeWorld) =>
     fetch: ({ runtime, offer }, { key, signal, progress }) =>
       blaming(offerFault, async () => {
         refuseInDevelopment(world, runtime)
-        const { fetchTarball } = await import('../packages/fetch-tarball.ts')
         // One update of a runtime runs at a time, so what else is staged under its name is a crash's.
         await world.store.sweep(runtime)
         await using draft = await world.store.draft(runtime, key, { signal })
-        try {
-          await draft.reset()
-          await fetchTarball(fetchable(offer), {
-            file: tarballIn(draft),
-            signal,
-            onProgress: (seen) => progress({ phase: 'fetching', version: offer.version, ...seen }),
-          })
-          return { draft: key }
-        } catch (error) {
-          await draft.discard()
-          throw error
-        }
+        await download(draft, offer, { signal, progress })
+        return { draft: key }
       }),
 
     verify: ({ runtime, offer, draft: key }, { signal, progress }) =>
       blaming(offerFault, async () => {
         progress({ phase: 'verifying', version: offer.version })
         await using draft = await world.store.draft(runtime, key, { signal })
-        await verifyOffer(world.config(runtime), offer, { file: tarballIn(draft), tree: draft.content, signal })
-        // The answer will survive a power cut, so what it vouches for must.
-        await flushTree(draft.directory).catch((error) => {
-          throw diskError(error, `flushing ${runtime} ${offer.version}`)
-        })
+        await verifyOffer(world.config(runtime), offer, draft, signal)
+        await flushDraft(draft, `${runtime} ${offer.version}`)
       }),
 
     seal: ({ runtime, offer, draft: key }, { signal, progress }) =>
@@ -127,11 +110,6 @@ export const updateEffects = (world: RuntimeWorld) =>
     },
   }) satisfies EffectsOf<typeof runtimeUpdate>
 
-const tarballIn = (draft: { scratch: string }) => join(draft.scratch, 'package.tgz')
-
-/** What `fetchTarball` wants beyond an offer is only for conditional questions. */
-const fetchable = (offer: Offer) => ({ ...offer, etag: null })
-
 function refuseInDevelopment({ development }: RuntimeWorld, runtime: string): void {
   if (development)
     throw new InstarError('DEVELOPMENT_MODE', `${runtime} is not looked for: the controller is in development mode`)
@@ -187,36 +165,15 @@ async function examine(
   }
 }
 
-/** The download was checked as it came; a power cut since then can have taken some of it. That is nobody's fault. */
-async function checkIntegrity(file: string, { version, integrity }: Offer): Promise<void> {
-  const hash = createHash('sha512')
-  for await (const chunk of createReadStream(file)) hash.update(chunk as Buffer)
-  if (`sha512-${hash.digest('base64')}` !== integrity)
-    throw new InstarError('RELEASE_INCOMPLETE', `what was downloaded of ${version} is no longer whole`)
-}
-
-interface Staged {
-  readonly file: string
-  readonly tree: string
-  readonly signal: AbortSignal
-}
-
-async function verifyOffer(config: RuntimeConfig, offer: Offer, { file, tree, signal }: Staged): Promise<void> {
-  const [{ verifySignatures }, { unpack }, { readManifest }, { provide }, { checkNatives }, { entryPath }] =
-    await Promise.all([
-      import('../packages/verify-signatures.ts'),
-      import('../packages/unpack.ts'),
-      import('../packages/read-manifest.ts'),
-      import('../runtime/provide.ts'),
-      import('../runtime/native.ts'),
-      import('../runtime/entry.ts'),
-    ])
+async function verifyOffer(config: RuntimeConfig, offer: Offer, draft: Draft, signal: AbortSignal): Promise<void> {
+  const [{ provide }, { checkNatives }, { entryPath }] = await Promise.all([
+    import('../runtime/provide.ts'),
+    import('../runtime/native.ts'),
+    import('../runtime/entry.ts'),
+  ])
   const node = config.node ?? process.execPath
-  await verifySignatures(fetchable(offer), { policy: config.policy.signatures, signal })
-  await checkIntegrity(file, offer)
-  await rm(tree, { recursive: true, force: true }) // what an interrupted run has unpacked
-  await unpack(file, tree, { signal })
-  const { engines } = await readManifest(tree, offer)
+  const { engines } = await unpackChecked(draft, offer, { signatures: config.policy.signatures, signal })
+  const tree = draft.content
   const nodeVersion = await nodeVersionOf(node, signal)
   // The gate looked at what the registry said; this is what the package says.
   if (config.policy.engines === 'enforce' && !enginesSatisfied(engines.node, nodeVersion))

@@ -20,6 +20,8 @@ const Manifest = z.object({
   bundledDependencies: z.union([z.array(z.string()), z.boolean()]).optional(),
 })
 
+const Identity = z.object({ name: z.string(), version: z.string() })
+
 /** What a package says about itself. */
 export interface PackageManifest {
   readonly name: string
@@ -33,6 +35,32 @@ export interface PackageManifest {
   readonly bin: Readonly<Record<string, string>>
   /** Dependencies that the tarball brings along. */
   readonly bundleDependencies: readonly string[]
+}
+
+/**
+ * What a package that nobody has vouched for calls itself.
+ *
+ * @throws {InstarError} `MANIFEST_INVALID`
+ */
+export async function readIdentity(text: string): Promise<{ name: string; version: string }> {
+  const { default: valid } = await import('semver/functions/valid.js')
+  try {
+    const { name, version } = Identity.parse(JSON.parse(text.replace(/^\ufeff/, '')))
+    const canonical = valid(version, { loose: true })
+    if (canonical === null) throw new Error(`${JSON.stringify(version.slice(0, 100))} is no version`)
+    return { name, version: canonical }
+  } catch (error) {
+    throw new InstarError('MANIFEST_INVALID', "the package's own package.json cannot be used", { cause: error })
+  }
+}
+
+/** The `package.json` of a folder, as text. @throws {InstarError} `MANIFEST_INVALID` */
+export async function manifestText(directory: string): Promise<string> {
+  try {
+    return await readBounded(join(directory, 'package.json'))
+  } catch (error) {
+    throw new InstarError('MANIFEST_INVALID', `${directory} has no package.json that can be read`, { cause: error })
+  }
 }
 
 /**

@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { Low } from 'lowdb'
 import gt from 'semver/functions/gt.js'
 import lt from 'semver/functions/lt.js'
-import { type Disk, makeDirectories, realDisk } from '../disk.ts'
+import { type Disk, makeDirectories, realDisk, sweepDrafts } from '../disk.ts'
 import { InstarError } from '../errors.ts'
 import { absent } from './absent.ts'
 import { Draft, type DraftHost, type DraftWaiting } from './draft.ts'
@@ -23,7 +23,7 @@ import { acquire } from './lock.ts'
 import { believe, noPointers, type Pointed, type Pointers, type Problem, readPointer } from './pointer.ts'
 import { judgeRelease, type Release, readSealed, type Verdict } from './seal.ts'
 import { emptyState, type State, StateFile, type StoredState, writeError } from './state.ts'
-import { sweepReleases, sweepStates } from './sweep.ts'
+import { sweepReleases } from './sweep.ts'
 import { empty, toTrash } from './trash.ts'
 
 export interface StoreOptions {
@@ -353,7 +353,7 @@ export class ReleaseStore implements AsyncDisposable {
     const places = names.map((each) => this.place(each))
     const swept: string[] = []
     for (const place of places) swept.push(...(await sweepReleases(place, this.disk)))
-    return [...swept, ...(await sweepStates(join(this.home, 'state', this.kind)))]
+    return [...swept, ...(await sweepDrafts(join(this.home, 'state', this.kind)))]
   }
 
   /** Every name of this kind that has releases, or had some. */

@@ -1,4 +1,4 @@
-import { lstat, readdir, rm } from 'node:fs/promises'
+import { lstat, readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Disk } from '../disk.ts'
 import { absent } from './absent.ts'
@@ -32,25 +32,5 @@ async function sweepDraft(place: Place, draft: string, disk: Disk): Promise<bool
     return true
   } finally {
     lock.release()
-  }
-}
-
-/** Removes halves of state files (see `replaceFile`) whose writer is gone. */
-export async function sweepStates(states: string): Promise<string[]> {
-  const halves = ((await readdir(states).catch(absent)) ?? []).filter((entry) => {
-    const writer = /^\.draft-(\d+)-/.exec(entry)
-    return writer !== null && !isAlive(Number(writer[1]))
-  })
-  const paths = halves.map((entry) => join(states, entry))
-  for (const path of paths) await rm(path, { force: true })
-  return paths
-}
-
-function isAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0)
-    return true
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code === 'EPERM' // alive, and another user's
   }
 }

@@ -28,12 +28,13 @@ export interface Tree {
 const head = 'instar-tree 1'
 
 /**
- * Reads and hashes everything below `root`.
+ * Reads and hashes everything below `root`, but what lies right in it under one of the names in `except`.
  *
  * @throws {InstarError} `RELEASE_UNSAFE` for a device, socket, pipe or symlink that is absolute, dangling or leads outside.
  */
-export async function readTree(root: string, signal?: AbortSignal): Promise<Tree> {
-  const entries = (await walk(await realpath(root), '')).sort(byPath)
+export async function readTree(root: string, signal?: AbortSignal, except: readonly string[] = []): Promise<Tree> {
+  const all = await walk(await realpath(root), '')
+  const entries = all.filter(({ path }) => !except.includes(path)).sort(byPath)
   const lines = new Array<string>(entries.length)
   let next = 0
   let files = 0

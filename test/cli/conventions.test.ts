@@ -72,7 +72,7 @@ describe('a usage error exits with 2, names the nearest right word, and touches 
     })
   })
 
-  test.each(['plugin', 'workspace', 'app', 'mcp'])('%s, which is not there yet', async (area) => {
+  test.each(['workspace', 'app', 'mcp'])('%s, which is not there yet', async (area) => {
     expect(await instar(area)).toMatchObject({ code: 2, stderr: expect.stringContaining(`unknown command '${area}'`) })
   })
 })

@@ -80,7 +80,7 @@ async function launch(fault: DiskFault): Promise<{ outcome: string; count: numbe
   try {
     await install(home, ['2.0.0', scripts.broken])
     const log = join(directory, 'log')
-    const sends = [{ event: 'stop', when: 'healthy.settled' }]
+    const sends = [{ event: 'stop', when: 'healthy' }]
     const plan = stage.plan('runtime-launch', 'faulty', { policy: { strikes: 1 } }, { sends })
     const { code, stdout, stderr } = await run(
       [stage.program, home, JSON.stringify(plan)],
@@ -92,6 +92,7 @@ async function launch(fault: DiskFault): Promise<{ outcome: string; count: numbe
     const config = parseConfig(plan.config, '/')
     {
       await using controller = await openController({ home, config, schedule: false })
+      await controller.runtime('tool').stop() // of what the first process may have left
       const { arm } = await controller.runtime('tool').launch()
       expect(arm).toBe('bundled')
     }

@@ -52,6 +52,10 @@ export class FakeController implements Served {
     return ['tool']
   }
 
+  get plugins(): Served['plugins'] {
+    throw new InstarError('PLUGIN_UNKNOWN', 'there is none here')
+  }
+
   readonly daemons: Served['daemons'] = {
     names: [],
     get: () => {

@@ -1,0 +1,35 @@
+/** Words that the plugin machines share. Plain data only: all of it is journaled. */
+
+/** Where the bytes of a plugin come from. */
+export type PluginSource =
+  | {
+      readonly kind: 'registry'
+      readonly tarball: string
+      readonly registry: string
+      readonly signatures: readonly { readonly keyid: string; readonly sig: string }[]
+    }
+  /** Absolute path of a gzipped tar archive, or of a folder, on the controller's machine. */
+  | { readonly kind: 'tarball' | 'folder'; readonly path: string }
+
+/** One exact version of a plugin. */
+export interface PluginOffer {
+  readonly name: string
+  readonly version: string
+  /** SSRI text; null where it is learned from the bytes: those of a file are what they are. */
+  readonly integrity: string | null
+  readonly source: PluginSource
+}
+
+/** A tree on a target, by the name of its folder there; `digest` is of the bytes that were found. */
+export interface Installed {
+  readonly folder: string
+  readonly version: string
+  readonly digest: string
+}
+
+/** What a target has of one plugin, as it was read there. */
+export interface Found {
+  readonly live: Installed | null
+  /** The folder that a rollback leads to. */
+  readonly previous: string | null
+}

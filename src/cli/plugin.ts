@@ -1,0 +1,89 @@
+import type { PluginResult } from '../control/verbs.ts'
+import type { PluginInstallation } from '../managed-plugins.ts'
+import { type Cli, type Command, exit } from './cli.ts'
+import { reachController, reachObserver } from './reach.ts'
+import { table } from './text.ts'
+
+interface Options {
+  readonly target: string
+}
+
+export const install: Command<[specs: readonly string[], options: Options]> = async (cli, specs, { target }) => {
+  await using controller = await reachController(cli)
+  const params = { specs: [...specs], target, folder: process.cwd() }
+  const { plugins } = await controller.perform('plugin.install', params, asking(cli, specs.join(' ')))
+  await cli.output.result({ plugins }, () => plugins.map((one) => `${lineOf(one.plugin ?? one.spec, one)}\n`).join(''))
+  return Math.max(...plugins.map(exitOf))
+}
+
+export const rollback: Command<[name: string, options: Options]> = async (cli, name, { target }) => {
+  await using controller = await reachController(cli)
+  const result = await controller.perform('plugin.rollback', { name, target }, asking(cli, name))
+  await cli.output.result(result, () => `${lineOf(name, result)}\n`)
+  return exitOf(result)
+}
+
+function lineOf(
+  name: string,
+  { outcome, version, from, code, reason, rollBackReason }: Omit<PluginResult | PluginInstallation, 'plugin'>,
+): string {
+  const what = version === null ? '' : ` ${version}`
+  const instead =
+    from === null || from === version ? '' : outcome === 'installed' ? ` (was ${from})` : ` (live: ${from})`
+  const why = reason === undefined ? '' : `: ${reason}${code === undefined ? '' : ` [${code}]`}`
+  const blocked = rollBackReason === undefined ? '' : `; it could not be put back either: ${rollBackReason}`
+  return `${name}: ${outcome}${what}${instead}${why}${blocked}`
+}
+
+function exitOf({ outcome, code }: Pick<PluginResult, 'outcome' | 'code'>): number {
+  if (outcome === 'installed' || outcome === 'current') return exit.done
+  if (code === 'PLUGIN_SPEC_INVALID' || code === 'PLUGIN_NAME_INVALID') return exit.usage
+  return outcome === 'failed' || outcome === 'blocked' ? exit.failed : exit.keptOld
+}
+
+export const list: Command<[options: Options]> = async (cli, { target }) => {
+  await using controller = await reachObserver(cli)
+  const { plugins } = await controller.perform('plugin.list', { target }, cli)
+  await cli.output.document({ plugins }, () =>
+    plugins.length === 0
+      ? 'No plugin is installed.\n'
+      : table(
+          ['NAME', 'VERSION', 'BEFORE', 'KEPT'],
+          plugins.map(({ name, version, previous, kept }) => [name, version, previous, kept.join(' ')]),
+        ),
+  )
+  return exit.done
+}
+
+export const verify: Command<[name: string | undefined, options: Options]> = async (cli, name, { target }) => {
+  await using controller = await reachObserver(cli)
+  const { plugins } = await controller.perform('plugin.verify', { ...(name !== undefined && { name }), target }, cli)
+  await cli.output.document({ plugins }, () =>
+    plugins
+      .map(({ name: plugin, version, whole, problems }) =>
+        whole ? `${plugin} ${version}: whole\n` : `${plugin} ${version ?? ''}: ${problems.join('; ')}\n`,
+      )
+      .join(''),
+  )
+  return plugins.every(({ whole }) => whole) ? exit.done : exit.failed
+}
+
+export const remove: Command<[name: string, options: Options]> = async (cli, name, { target }) => {
+  await using controller = await reachController(cli)
+  const result = await controller.perform('plugin.remove', { name, target }, cli)
+  await cli.output.result(result, () => `${name}: ${result.outcome} ${result.version ?? ''}\n`)
+  return exit.done
+}
+
+export const sweep: Command<[options: Options]> = async (cli, { target }) => {
+  await using controller = await reachController(cli)
+  const { removed } = await controller.perform('plugin.sweep', { target }, cli)
+  await cli.output.result({ removed }, () =>
+    removed.length === 0 ? 'Nothing to remove.\n' : `${removed.map((path) => `removed ${path}\n`).join('')}`,
+  )
+  return exit.done
+}
+
+function asking({ signal, output }: Cli, about: string) {
+  return { signal, onProgress: (data: unknown) => output.progress(about, data) }
+}

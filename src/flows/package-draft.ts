@@ -1,0 +1,80 @@
+import { createHash } from 'node:crypto'
+import { createReadStream } from 'node:fs'
+import { rm } from 'node:fs/promises'
+import { join } from 'node:path'
+import type { Offer } from '../../machines/index.ts'
+import { flushTree } from '../disk.ts'
+import { diskError, InstarError } from '../errors.ts'
+import type { PackageManifest } from '../packages/read-manifest.ts'
+import type { SignaturePolicy } from '../packages/verify-signatures.ts'
+import type { Draft } from '../releases/draft.ts'
+
+/** What an npm package goes through in a draft, whatever it is for. The registry side is imported when needed: it is large. */
+
+/** Where a draft has what was downloaded. */
+export const tarballIn = (draft: { readonly scratch: string }) => join(draft.scratch, 'package.tgz')
+
+/** What `fetchTarball` and `verifySignatures` want beyond an offer is only for conditional questions. */
+const conditional = <Offered extends object>(offer: Offered) => ({ ...offer, etag: null })
+
+/** Downloads into an empty draft; on failure nothing of the draft is left. */
+export async function download(
+  draft: Draft,
+  offer: Omit<Offer, 'engines'>,
+  { signal, progress }: { signal: AbortSignal; progress: (data: unknown) => void },
+): Promise<void> {
+  const { fetchTarball } = await import('../packages/fetch-tarball.ts')
+  try {
+    await draft.reset()
+    await fetchTarball(conditional({ engines: {}, ...offer }), {
+      file: tarballIn(draft),
+      signal,
+      onProgress: (seen) => progress({ phase: 'fetching', version: offer.version, ...seen }),
+    })
+  } catch (error) {
+    await draft.discard()
+    throw error
+  }
+}
+
+/** Signatures, the download's digest, the unpacked tree, and that it is the package that was offered. */
+export async function unpackChecked(
+  draft: Draft,
+  offer: Omit<Offer, 'engines'>,
+  { signatures, signal }: { signatures: SignaturePolicy; signal: AbortSignal },
+): Promise<PackageManifest> {
+  const { verifySignatures } = await import('../packages/verify-signatures.ts')
+  await verifySignatures(conditional({ engines: {}, ...offer }), { policy: signatures, signal })
+  if ((await integrityOf(tarballIn(draft))) !== offer.integrity)
+    // The download was checked as it came; a power cut since then can have taken some of it. That is nobody's fault.
+    throw new InstarError('RELEASE_INCOMPLETE', `what was downloaded of ${offer.version} is no longer whole`)
+  return unpackAs(draft, offer, signal)
+}
+
+/** Unpacks what is in a draft, in place of what an interrupted run has unpacked. */
+export async function unpackAs(
+  draft: Draft,
+  expected: { readonly name: string; readonly version: string },
+  signal: AbortSignal,
+): Promise<PackageManifest> {
+  const [{ unpack }, { readManifest }] = await Promise.all([
+    import('../packages/unpack.ts'),
+    import('../packages/read-manifest.ts'),
+  ])
+  await rm(draft.content, { recursive: true, force: true })
+  await unpack(tarballIn(draft), draft.content, { signal })
+  return readManifest(draft.content, expected)
+}
+
+export async function integrityOf(file: string): Promise<string> {
+  const hash = createHash('sha512')
+  for await (const chunk of createReadStream(file)) hash.update(chunk as Buffer)
+  return `sha512-${hash.digest('base64')}`
+}
+
+/** An answer that vouches for what is in a draft survives a power cut, so that must, too. */
+export async function flushDraft(draft: Draft, what: string): Promise<void> {
+  await flushTree(draft.directory).catch((error) => {
+    throw diskError(error, `flushing ${what}`)
+  })
+}

@@ -1,0 +1,176 @@
+import { copyFile } from 'node:fs/promises'
+import type { Found, Installed, PluginOffer, pluginInstall } from '../../machines/index.ts'
+import { diskError, InstarError } from '../errors.ts'
+import { filePrefix, identityOf } from '../plugins/spec.ts'
+import type { Target } from '../plugins/target.ts'
+import { type Draft, draftTag } from '../releases/draft.ts'
+import { contentOf } from '../releases/layout.ts'
+import type { EffectsOf } from '../run/flow.ts'
+import { blaming, offerFault } from './blame.ts'
+import { download, flushDraft, integrityOf, tarballIn, unpackAs, unpackChecked } from './package-draft.ts'
+import { assertLive, find, type PluginWorld } from './plugin-world.ts'
+
+/** Serves `machines/plugin-install.ts`. */
+export const installEffects = (world: PluginWorld) =>
+  ({
+    resolve: ({ plugin, wanted }, { signal }) => blaming(offerFault, () => resolveOffer(world, plugin, wanted, signal)),
+
+    look: ({ plugin, target }) => find(world.target(target), plugin),
+
+    lookBack: async ({ plugin, target: name }) => {
+      const target = world.target(name)
+      const before = await find(target, plugin)
+      const staged = await previousOf(target, plugin, before)
+      return { before, staged }
+    },
+
+    fetch: ({ plugin, offer }, { key, signal, progress }) =>
+      blaming(offerFault, async () => {
+        await using draft = await world.store.draft(plugin, key, { signal })
+        if (offer.source.kind === 'registry') await download(draft, registryOffer(offer), { signal, progress })
+        else await packInto(draft, offer.source, signal)
+        await flushDraft(draft, `${plugin} ${offer.version}`)
+        return { draft: key }
+      }),
+
+    seal: ({ plugin, offer, draft: key }, { signal, progress }) =>
+      blaming(offerFault, async () => {
+        progress({ phase: 'sealing', version: offer.version })
+        await using draft = await world.store.draft(plugin, key, { signal })
+        const sealed = await world.store.find(plugin, offer.version)
+        if (offer.integrity !== null && sealed?.integrity === offer.integrity) {
+          const verdict = await world.store.verify({ ...sealed, name: plugin }, { full: true, signal })
+          if (verdict.whole) {
+            await draft.discard()
+            return { version: sealed.version, digest: sealed.digest }
+          }
+        }
+        const { signatures } = world
+        if (offer.source.kind === 'registry') await unpackChecked(draft, registryOffer(offer), { signatures, signal })
+        else await unpackAs(draft, offer, signal)
+        const integrity = offer.integrity ?? (await integrityOf(tarballIn(draft)))
+        const source = offer.source.kind === 'registry' ? offer.source.registry : offer.source.path
+        const { version, digest } = await draft.seal({ version: offer.version, integrity, source, signal })
+        return { version, digest }
+      }),
+
+    stage: async ({ plugin, target, release }, { key, signal, progress }) => {
+      progress({ phase: 'staging', version: release.version })
+      const verdict = await world.store.verify({ ...release, name: plugin }, { full: true, signal })
+      if (!verdict.whole)
+        throw new InstarError(verdict.code, `${plugin} ${release.version}: ${verdict.problems.join('; ')}`)
+      const content = contentOf(verdict.release)
+      return world.target(target).put({ plugin, ...release, content, key: draftTag(key), signal, progress })
+    },
+
+    snapshot: async ({ plugin, target, before }) =>
+      world.target(target).point(plugin, 'previous', before.live?.folder ?? null),
+
+    swap: async ({ plugin, target, staged }) => world.target(target).point(plugin, 'live', staged.folder),
+
+    readBack: async ({ plugin, target, staged }) => assertLive(world.target(target), plugin, staged),
+
+    prune: async ({ plugin, target: name }) => {
+      const target = world.target(name)
+      const { live, previous, trees } = await target.shelf(plugin)
+      const spare = trees.filter(({ folder }) => folder !== live && folder !== previous)
+      const byAge = spare.sort((a, b) => (b.seal?.sealedAt ?? '').localeCompare(a.seal?.sealedAt ?? ''))
+      await target.remove(
+        plugin,
+        byAge.slice(world.keep).map(({ folder }) => folder),
+      )
+      await world.store.prune(plugin, { keep: world.keep })
+    },
+
+    goBack: async ({ plugin, target: name, before }) => {
+      const target = world.target(name)
+      await target.point(plugin, 'live', before.live?.folder ?? null)
+      await target.point(plugin, 'previous', before.previous)
+      await assertLive(target, plugin, before.live)
+    },
+
+    discard: async ({ plugin, target: name, draft: key, staged }) => {
+      if (key !== null) {
+        await using draft = await world.store.draft(plugin, key)
+        await draft.discard()
+      }
+      const target = world.target(name)
+      const { live, previous } = await target.shelf(plugin)
+      // One that was taken as it lay there may be what is live.
+      if (staged !== null && staged.folder !== live && staged.folder !== previous)
+        await target.remove(plugin, [staged.folder])
+      // Installs of one plugin are serial, so what is staged under this home's name is what this one has begun.
+      await target.sweep(plugin)
+    },
+  }) satisfies EffectsOf<typeof pluginInstall>
+
+async function resolveOffer(
+  world: PluginWorld,
+  plugin: string,
+  wanted: string,
+  signal: AbortSignal,
+): Promise<PluginOffer> {
+  if (wanted.startsWith(filePrefix)) {
+    const path = wanted.slice(filePrefix.length)
+    const { name, version, isFolder } = await identityOf(path)
+    if (name !== plugin)
+      throw new InstarError('MANIFEST_MISMATCH', `${path} holds ${name}, and ${plugin} was asked for`)
+    return { name, version, integrity: null, source: { kind: isFolder ? 'folder' : 'tarball', path } }
+  }
+  const { resolve } = await import('../packages/resolve.ts')
+  const { seen } = await world.store.state(plugin)
+  const answer = await resolve({
+    package: plugin,
+    channel: wanted,
+    ...(world.registry !== undefined && { registry: world.registry }),
+    firstSeen: Object.fromEntries(Object.entries(seen).map(([version, { integrity }]) => [version, integrity])),
+    signal,
+  })
+  if ('notModified' in answer) throw new InstarError('INTERNAL', 'no etag was given, and one was answered to')
+  const { name, version, integrity, tarball, registry, signatures } = answer
+  if (seen[version] === undefined) await world.store.seen(plugin, version, integrity)
+  return { name, version, integrity, source: { kind: 'registry', tarball, registry, signatures } }
+}
+
+function registryOffer({ name, version, integrity, source }: PluginOffer) {
+  if (source.kind !== 'registry' || integrity === null) throw new Error('not from a registry')
+  const { tarball, registry, signatures } = source
+  return { name, version, integrity, tarball, registry, signatures }
+}
+
+/** A folder goes through an archive too, so that one set of rules judges what may be in a plugin. */
+async function packInto(draft: Draft, source: { kind: 'tarball' | 'folder'; path: string }, signal: AbortSignal) {
+  await draft.reset()
+  try {
+    if (source.kind === 'tarball') await copyFile(source.path, tarballIn(draft))
+    else {
+      const { create } = await import('tar')
+      const filter = (path: string) => !/^(\.\/)?\.git(\/|$)/.test(path)
+      await create(
+        {
+          cwd: source.path,
+          file: tarballIn(draft),
+          gzip: true,
+          portable: true,
+          prefix: 'package',
+          strict: true,
+          filter,
+        },
+        ['.'],
+      )
+    }
+    signal.throwIfAborted()
+  } catch (error) {
+    await draft.discard()
+    throw diskError(error, `reading ${source.path}`)
+  }
+}
+
+async function previousOf(target: Target, plugin: string, { live, previous }: Found): Promise<Installed> {
+  if (previous === null || previous === live?.folder)
+    throw new InstarError('PLUGIN_NOTHING_BEFORE', `there is no version of ${plugin} to go back to`)
+  const { seal, digest, problems } = await target.readTree(plugin, previous)
+  if (seal === null || problems.length > 0)
+    throw new InstarError('PLUGIN_DAMAGED', `${plugin} ${previous}: ${problems.join('; ')}`)
+  return { folder: previous, version: seal.version, digest }
+}

@@ -1,0 +1,161 @@
+import { cp, lstat, readdir, readlink, realpath, rename, rm, symlink, writeFile } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
+import type { Installed } from '../../machines/plugin.ts'
+import { flush, flushDirectory, flushTree, makeDirectories } from '../disk.ts'
+import { diskError, InstarError } from '../errors.ts'
+import { absent } from '../releases/absent.ts'
+import { decodeName } from '../releases/layout.ts'
+import { readTree } from '../releases/tree.ts'
+import {
+  folderIn,
+  isTreeFolder,
+  linkPrefix,
+  liveTarget,
+  previousName,
+  shelfOf,
+  shelves,
+  stagingPrefix,
+} from './layout.ts'
+import { encodePluginSeal, readPluginSeal, sealName } from './seal.ts'
+import type { Putting, Read, Shelf, Target } from './target.ts'
+
+/** A directory of this machine. */
+export class LocalTarget implements Target {
+  /** @param owner Names the home that installs; letters and digits. */
+  constructor(
+    private readonly root: string,
+    private readonly owner: string,
+  ) {}
+
+  async shelf(plugin: string): Promise<Shelf> {
+    const live = await this.linked(this.livePath(plugin), (text) => folderIn(plugin, text))
+    const folder = this.shelfPath(plugin)
+    const previous = await this.linked(join(folder, previousName), (text) => (isTreeFolder(text) ? text : null))
+    const names = ((await readdir(folder).catch(absent)) ?? []).filter(isTreeFolder).sort()
+    const trees = names.map(async (name) => ({ folder: name, seal: await readPluginSeal(join(folder, name)) }))
+    return { live, previous, trees: await Promise.all(trees) }
+  }
+
+  async plugins(): Promise<string[]> {
+    const folders = (await readdir(join(this.root, shelves)).catch(absent)) ?? []
+    return folders.map(decodeName).filter((name) => name !== null)
+  }
+
+  async put(putting: Putting): Promise<Installed> {
+    const { plugin, version, digest, content, key, signal } = putting
+    const shelf = this.shelfPath(plugin)
+    const staging = join(shelf, `${stagingPrefix}${this.owner}-${key}`)
+    try {
+      await makeDirectories(shelf)
+      const folder = await this.freeFolder(plugin, { version, digest })
+      if (folder.isWhole) return { folder: folder.name, version, digest }
+      await rm(staging, { recursive: true, force: true })
+      await cp(content, staging, { recursive: true, errorOnExist: true, verbatimSymlinks: true })
+      const { digest: copied } = await readTree(staging, signal)
+      if (copied !== digest) throw new InstarError('PLUGIN_DAMAGED', `${plugin} ${version} was not copied as it is`)
+      await flushTree(staging)
+      // Last of all, so that a tree which has it is whole.
+      const seal = { schema: 1, name: plugin, version, digest, sealedAt: new Date().toISOString() } as const
+      await writeFile(join(staging, sealName), encodePluginSeal(seal), { flag: 'wx', mode: 0o644 })
+      await flush(join(staging, sealName))
+      await flushDirectory(staging)
+      const isPlaced = await rename(staging, join(shelf, folder.name)).then(
+        () => true,
+        (error: NodeJS.ErrnoException) => {
+          if (error.code === 'ENOTEMPTY' || error.code === 'EEXIST') return false
+          throw error
+        },
+      )
+      // Another home was faster with the same tree.
+      if (!isPlaced) return await this.put(putting)
+      await flushDirectory(shelf)
+      return { folder: folder.name, version, digest }
+    } catch (error) {
+      throw diskError(error, `installing ${plugin} ${version}`)
+    }
+  }
+
+  async point(plugin: string, link: 'live' | 'previous', folder: string | null): Promise<void> {
+    const isLive = link === 'live'
+    const path = isLive ? this.livePath(plugin) : join(this.shelfPath(plugin), previousName)
+    try {
+      if (folder === null) await rm(path, { force: true })
+      else {
+        // On the shelf, where a sweep finds it, and in the same file system.
+        const draft = join(this.shelfPath(plugin), `${linkPrefix}${this.owner}-${link}`)
+        await makeDirectories(dirname(path))
+        await rm(draft, { force: true })
+        await symlink(isLive ? liveTarget(plugin, folder) : folder, draft)
+        await rename(draft, path)
+      }
+      await flushDirectory(dirname(path))
+    } catch (error) {
+      throw diskError(error, `pointing at ${plugin} ${folder ?? ''}`)
+    }
+  }
+
+  async readLive(plugin: string): Promise<Read | null> {
+    const { live } = await this.shelf(plugin)
+    if (live === null) return null
+    const expected = join(await realpath(this.shelfPath(plugin)), live)
+    const found = await realpath(this.livePath(plugin)).catch(absent)
+    if (found !== expected)
+      return { folder: live, seal: null, digest: '', problems: [`it leads to ${found ?? 'nowhere'}`] }
+    return this.read(found, live)
+  }
+
+  readTree(plugin: string, folder: string): Promise<Read> {
+    return this.read(join(this.shelfPath(plugin), folder), folder)
+  }
+
+  async remove(plugin: string, folders: readonly string[]): Promise<void> {
+    for (const folder of folders) {
+      const trash = join(this.shelfPath(plugin), `${stagingPrefix}${this.owner}-trash-${folder}`)
+      await rename(join(this.shelfPath(plugin), folder), trash).catch(absent)
+      await rm(trash, { recursive: true, force: true })
+    }
+  }
+
+  async sweep(plugin: string): Promise<string[]> {
+    const shelf = this.shelfPath(plugin)
+    const own = [`${stagingPrefix}${this.owner}-`, `${linkPrefix}${this.owner}-`]
+    const left = ((await readdir(shelf).catch(absent)) ?? []).filter((name) => own.some((one) => name.startsWith(one)))
+    for (const name of left) await rm(join(shelf, name), { recursive: true, force: true })
+    return left.map((name) => join(shelf, name))
+  }
+
+  private livePath(plugin: string): string {
+    return join(this.root, plugin)
+  }
+
+  private shelfPath(plugin: string): string {
+    return join(this.root, shelfOf(plugin))
+  }
+
+  private async linked(path: string, read: (text: string) => string | null): Promise<string | null> {
+    const stats = await lstat(path).catch(absent)
+    if (stats === null) return null
+    const folder = stats.isSymbolicLink() ? read(await readlink(path)) : null
+    if (folder === null) throw new InstarError('PLUGIN_FOREIGN', `${path} is none of Instar's`)
+    return folder
+  }
+
+  /** The name of a tree's folder, and whether the tree is there already. One that is damaged is never written over. */
+  private async freeFolder(plugin: string, { version, digest }: { version: string; digest: string }) {
+    const stem = `${version}-${digest.slice(0, 12)}`
+    for (let attempt = 0; ; attempt += 1) {
+      const name = attempt === 0 ? stem : `${stem}.${attempt}`
+      const path = join(this.shelfPath(plugin), name)
+      if ((await lstat(path).catch(absent)) === null) return { name, isWhole: false }
+      const { digest: found, seal } = await this.read(path, name)
+      if (found === digest && seal?.digest === digest) return { name, isWhole: true }
+    }
+  }
+
+  private async read(path: string, folder: string): Promise<Read> {
+    const seal = await readPluginSeal(path)
+    const { digest } = await readTree(path, undefined, [sealName])
+    const problems = seal === null ? ['it has no seal'] : seal.digest === digest ? [] : ['it is not what was sealed']
+    return { folder, seal, digest, problems }
+  }
+}

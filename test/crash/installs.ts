@@ -1,0 +1,153 @@
+import { mkdir, readdir, rm, writeFile } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
+import { expect } from 'vitest'
+import { parseConfig } from '../../src/config.ts'
+import { openController } from '../../src/controller.ts'
+import { verifyJournal } from '../../src/journal/index.ts'
+import type { Scenario } from '../../src/testing/kill-matrix.ts'
+import type { Plan, Rule } from './plan.ts'
+import type { Stage } from './stage.ts'
+
+interface Install {
+  /** What is live before; null: nothing. Default 1.0.0, and 0.9.0 before that. */
+  readonly live?: null
+  /** Default `latest`, which is 2.0.0; null: back to what was live before. */
+  readonly wanted?: string | null
+  readonly registry?: (name: string) => void
+  readonly rules?: readonly Rule[]
+  readonly cancelWhen?: string
+  /** The version that is live at the end. */
+  readonly leaves: string | null
+  /** What is live before came from the registry, too. */
+  readonly published?: true
+  readonly end: string
+}
+
+const full = { code: 'DISK_FULL' }
+
+/** On this machine, a plugin of its own for each. */
+export function installs(stage: Stage): Scenario[] {
+  const { registry } = stage
+  const all: Record<string, Install> = {
+    'a first install': { live: null, end: 'installed', leaves: '2.0.0' },
+    'an upgrade': { end: 'installed', leaves: '2.0.0' },
+    'what is live already': { published: true, wanted: '1.0.0', end: 'current', leaves: '1.0.0' },
+    'going back': { wanted: null, end: 'installed', leaves: '0.9.0' },
+    'there is nothing to go back to': { live: null, wanted: null, end: 'failed', leaves: null },
+    'the registry is out of reach': {
+      end: 'failed',
+      registry: (name) => registry.misbehave('packument', 'disconnect', { package: name }),
+      leaves: '1.0.0',
+    },
+    'the target cannot be looked at': { end: 'failed', rules: [fails('look')], leaves: '1.0.0' },
+    'the connection is cut in mid-download': {
+      end: 'failed',
+      registry: (name) => registry.misbehave('tarball', 'reset', { package: name }),
+      leaves: '1.0.0',
+    },
+    'other bytes are served': {
+      end: 'rejected',
+      registry: (name) => registry.tamper(name, '2.0.0', 'wrong-bytes'),
+      leaves: '1.0.0',
+    },
+    'the disk is full while sealing': { end: 'failed', rules: [fails('seal')], leaves: '1.0.0' },
+    'the target is full': { end: 'failed', rules: [fails('stage')], leaves: '1.0.0' },
+    'what to go back to cannot be noted': { end: 'rolledBack', rules: [fails('snapshot')], leaves: '1.0.0' },
+    'the swap fails': { end: 'rolledBack', rules: [fails('swap')], leaves: '1.0.0' },
+    'the swap is done and says it failed': {
+      end: 'rolledBack',
+      rules: [{ effect: 'swap', fails: full }],
+      leaves: '1.0.0',
+    },
+    'a first install is not found where it was put': {
+      live: null,
+      end: 'rolledBack',
+      rules: [fails('readBack')],
+      leaves: null,
+    },
+    'it cannot be put back either': {
+      end: 'blocked',
+      rules: [fails('readBack'), fails('goBack')],
+      leaves: '2.0.0',
+    },
+    'nothing can be removed': {
+      end: 'installed',
+      rules: [fails('prune')],
+      leaves: '2.0.0',
+    },
+    'nothing can be discarded': { end: 'failed', rules: [fails('seal'), fails('discard')], leaves: '1.0.0' },
+    'cancelled while looking back': { ...cancelled('lookBack', 'lookingBack'), wanted: null },
+    'cancelled while resolving': cancelled('resolve', 'resolving'),
+    'cancelled while looking': cancelled('look', 'looking'),
+    'cancelled while fetching': cancelled('fetch', 'fetching'),
+    'cancelled while sealing': cancelled('seal', 'sealing'),
+    'cancelled while staging': cancelled('stage', 'staging'),
+  }
+  return Object.entries(all).map(([name, one], at) => scenario(stage, name, `install-${at}`, one))
+}
+
+const fails = (effect: string): Rule => ({ effect, performs: false, fails: full })
+
+const cancelled = (effect: string, state: string): Install => ({
+  end: 'cancelled',
+  rules: [{ effect, waits: true }],
+  cancelWhen: state,
+  leaves: '1.0.0',
+})
+
+function scenario(stage: Stage, name: string, plugin: string, install: Install): Scenario {
+  const { wanted = 'latest', rules = [], cancelWhen, leaves } = install
+  for (const version of ['0.9.0', '1.0.0', '2.0.0']) stage.publish(plugin, version, `# ${version}`)
+  const plan: Plan = stage.plan(
+    'plugin-install',
+    plugin,
+    {},
+    {
+      key: `local ${plugin}`,
+      input: { plugin, target: 'local', wanted },
+      rules,
+      sends: cancelWhen === undefined ? [] : [{ event: 'cancel', when: cancelWhen }],
+    },
+  )
+  const config = parseConfig(plan.config, '/')
+  install.registry?.(plugin)
+  return {
+    name,
+    args: [JSON.stringify(plan)],
+    ends: [install.end],
+    prepare: async (home) => {
+      if (install.live === null) return
+      const specs = ['0.9.0', '1.0.0'].map((version) =>
+        install.published ? `${plugin}@${version}` : folderOf(home, plugin, version),
+      )
+      {
+        await using controller = await openController({ home, config, schedule: false })
+        for (const spec of specs)
+          expect(await controller.plugins.install(await spec)).toMatchObject({ outcome: 'installed' })
+      }
+      // The program is to be the first that the journal knows of.
+      await rm(join(home, 'journal'), { recursive: true })
+    },
+    check: async ({ home }) => {
+      expect((await verifyJournal(join(home, 'journal'))).problems).toEqual([])
+      await using controller = await openController({ home, config, schedule: false })
+      expect(controller.state().runs, 'runs under way').toEqual([])
+      await controller.plugins.sweep()
+      const found = (await controller.plugins.list()).find((one) => one.name === plugin)
+      expect(found?.version ?? null).toBe(leaves)
+      if (leaves !== null) expect(await controller.plugins.verify(plugin)).toMatchObject([{ whole: true }])
+      const left = (await readdir(home, { recursive: true })).filter((path) =>
+        /\.(staging|link|trash|draft)-/.test(path),
+      )
+      expect(left, 'what is left behind').toEqual([])
+    },
+  }
+}
+
+/** A plugin in a folder beside the home, so that a registry which misbehaves is not needed for what is there before. */
+async function folderOf(home: string, name: string, version: string): Promise<string> {
+  const folder = join(dirname(home), 'sources', version)
+  await mkdir(folder, { recursive: true })
+  await writeFile(join(folder, 'package.json'), JSON.stringify({ name, version }))
+  return folder
+}
