@@ -1,6 +1,6 @@
 import { assign, emit, setup } from 'xstate'
 import { effect, type Failure, failureOf } from './effect.ts'
-import type { Found, Installed, PluginOffer } from './plugin.ts'
+import type { Found, Installed, PluginChange, PluginOffer } from './plugin.ts'
 import { faultOf, type ReleaseRef } from './runtime.ts'
 
 export interface InstallInput {
@@ -20,6 +20,8 @@ export interface InstallResult {
   readonly version: string | null
   /** What was live before; null where nothing was. */
   readonly from: string | null
+  /** What whoever has it loaded has to do now; null where nothing was installed. */
+  readonly change: PluginChange | null
   readonly failure: Failure | null
   /** Why what was live before could not be put back. */
   readonly rollBackFailure: Failure | null
@@ -28,10 +30,13 @@ export interface InstallResult {
 export interface InstallContext extends InstallInput {
   readonly offer: PluginOffer | null
   readonly draft: string | null
+  /** Of what was fetched. */
+  readonly integrity: string | null
   readonly release: ReleaseRef | null
   /** What the target had before anything was changed there. */
   readonly before: Found | null
   readonly staged: Installed | null
+  readonly change: PluginChange | null
   readonly failure: Failure | null
   readonly rollBackFailure: Failure | null
   readonly outcome: InstallOutcome
@@ -44,6 +49,7 @@ export type InstallNotice =
       readonly target: string
       readonly version: string
       readonly from: string | null
+      readonly change: PluginChange
     }
   | {
       readonly type: 'plugin.rolledBack' | 'plugin.blocked'
@@ -81,12 +87,12 @@ export const pluginInstall = setup({
     resolve: effect<Place & { wanted: string }, PluginOffer>(),
     look: effect<Place, Found>(),
     lookBack: effect<Place, { before: Found; staged: Installed }>(),
-    fetch: effect<Place & { offer: PluginOffer }, { draft: string }>(),
-    seal: effect<Place & { offer: PluginOffer; draft: string }, ReleaseRef>(),
+    fetch: effect<Place & { offer: PluginOffer }, { draft: string; integrity: string }>(),
+    seal: effect<Place & { offer: PluginOffer; draft: string; integrity: string }, ReleaseRef>(),
     stage: effect<Place & { release: ReleaseRef }, Installed>(),
     snapshot: effect<Place & { before: Found }, void>(),
     swap: effect<Place & { staged: Installed }, void>(),
-    readBack: effect<Place & { staged: Installed }, void>(),
+    readBack: effect<Place & { staged: Installed; before: Found }, { change: PluginChange }>(),
     prune: effect<Place, void>(),
     goBack: effect<Place & { before: Found }, void>(),
     discard: effect<Place & { draft: string | null; staged: Installed | null }, void>(),
@@ -104,12 +110,13 @@ export const pluginInstall = setup({
     keepFailure: assign({ failure: ({ event }) => failureOf(event as { error?: unknown }) }),
     keepRollBackFailure: assign({ rollBackFailure: ({ event }) => failureOf(event as { error?: unknown }) }),
     conclude: assign({ outcome: (_, params: { outcome: InstallOutcome }) => params.outcome }),
-    announceInstalled: emit(({ context: { plugin, target, staged, before } }) => ({
+    announceInstalled: emit(({ context: { plugin, target, staged, before, change } }) => ({
       type: 'plugin.installed' as const,
       plugin,
       target,
       version: staged!.version,
       from: before!.live?.version ?? null,
+      change: change!,
     })),
     announceRolledBack: emit(({ context: { plugin, target, failure } }) => ({
       type: 'plugin.rolledBack' as const,
@@ -136,19 +143,22 @@ export const pluginInstall = setup({
     wanted: input?.wanted ?? null,
     offer: null,
     draft: null,
+    integrity: null,
     release: null,
     before: null,
     staged: null,
+    change: null,
     failure: null,
     rollBackFailure: null,
     outcome: 'failed',
   }),
-  output: ({ context: { plugin, target, outcome, staged, offer, before, failure, rollBackFailure } }) => ({
+  output: ({ context: { plugin, target, outcome, staged, offer, before, change, failure, rollBackFailure } }) => ({
     plugin,
     target,
     outcome,
     version: offer?.version ?? staged?.version ?? null,
     from: before?.live?.version ?? null,
+    change: outcome === 'installed' ? change : null,
     failure,
     rollBackFailure,
   }),
@@ -200,7 +210,7 @@ export const pluginInstall = setup({
         id: 'fetch',
         src: 'fetch',
         input: ({ context: { plugin, target, offer } }) => ({ plugin, target, offer: offer! }),
-        onDone: { target: 'sealing', actions: assign({ draft: ({ event }) => event.output.draft }) },
+        onDone: { target: 'sealing', actions: assign(({ event }) => event.output) },
         onError: { target: 'sorting', actions: 'keepFailure' },
       },
     },
@@ -210,7 +220,13 @@ export const pluginInstall = setup({
       invoke: {
         id: 'seal',
         src: 'seal',
-        input: ({ context: { plugin, target, offer, draft } }) => ({ plugin, target, offer: offer!, draft: draft! }),
+        input: ({ context: { plugin, target, offer, draft, integrity } }) => ({
+          plugin,
+          target,
+          offer: offer!,
+          draft: draft!,
+          integrity: integrity!,
+        }),
         onDone: { target: 'comparing', actions: assign({ release: ({ event }) => event.output }) },
         onError: { target: 'sorting', actions: 'keepFailure' },
       },
@@ -255,8 +271,13 @@ export const pluginInstall = setup({
       invoke: {
         id: 'readBack',
         src: 'readBack',
-        input: ({ context: { plugin, target, staged } }) => ({ plugin, target, staged: staged! }),
-        onDone: 'pruning',
+        input: ({ context: { plugin, target, staged, before } }) => ({
+          plugin,
+          target,
+          staged: staged!,
+          before: before!,
+        }),
+        onDone: { target: 'pruning', actions: assign({ change: ({ event }) => event.output.change }) },
         onError: { target: 'rollingBack', actions: 'keepFailure' },
       },
     },

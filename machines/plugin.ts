@@ -33,3 +33,9 @@ export interface Found {
   /** The folder that a rollback leads to. */
   readonly previous: string | null
 }
+
+/**
+ * What whoever has a plugin loaded has to do when its tree is another: nothing (only generated files differ), read its
+ * words again (only documentation differs, or what `package.json` says beside what is run), or start anew.
+ */
+export type PluginChange = 'none' | 'reload' | 'restart'

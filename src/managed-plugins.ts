@@ -1,4 +1,4 @@
-import type { Failure, InstallOutcome, InstallResult, RemoveResult } from '../machines/index.ts'
+import type { Failure, InstallOutcome, InstallResult, PluginChange, RemoveResult } from '../machines/index.ts'
 import { errorFrom, errorRecord, InstarError } from './errors.ts'
 import type { PluginWorld } from './flows/plugin-world.ts'
 import type { Asked } from './managed-runtime.ts'
@@ -22,6 +22,8 @@ export interface PluginInstallation {
   readonly version: string | null
   /** The version that was live before. */
   readonly from: string | null
+  /** What whoever has it loaded has to do now; null where nothing was installed. */
+  readonly change: PluginChange | null
   readonly code?: string
   readonly reason?: string
   /** With `blocked`: why what was live before could not be put back. */
@@ -36,6 +38,8 @@ export interface PluginStatus {
   readonly previous: string | null
   /** Versions whose trees are kept there. */
   readonly kept: readonly string[]
+  /** What is in the way of knowing more. */
+  readonly problem?: string
 }
 
 export interface PluginVerdict {
@@ -48,8 +52,10 @@ export interface PluginVerdict {
 
 const defaultTarget = 'local'
 
-/** The plugins on targets, through runs of their machines. Runs about one plugin on one target are serial. */
+/** The plugins on targets, through runs of their machines. What is done to one plugin on one target is done in turns. */
 export class ManagedPlugins {
+  private readonly turns = new Map<string, Promise<unknown>>()
+
   constructor(private readonly host: { readonly interpreter: Interpreter; readonly world: PluginWorld }) {}
 
   /**
@@ -63,7 +69,7 @@ export class ManagedPlugins {
   async install(spec: string, { target = defaultTarget, folder = process.cwd(), ...asked }: PluginAsked = {}) {
     this.host.world.target(target)
     const { name, wanted } = await readSpec(spec, folder)
-    return this.run({ plugin: name, target, wanted }, asked)
+    return this.inTurn({ plugin: name, target }, () => this.run({ plugin: name, target, wanted }, asked))
   }
 
   /**
@@ -72,32 +78,43 @@ export class ManagedPlugins {
    * @throws {InstarError} `PLUGIN_UNKNOWN`, `PLUGIN_NOTHING_BEFORE`, `PLUGIN_TARGET_UNKNOWN`; `ABORTED`.
    */
   async rollback(name: string, { target = defaultTarget, ...asked }: PluginAsked = {}): Promise<PluginInstallation> {
-    await this.assertKnown(name, target)
-    return this.run({ plugin: name, target, wanted: null }, asked)
+    return this.inTurn({ plugin: name, target }, async () => {
+      await this.assertKnown(name, target)
+      return this.run({ plugin: name, target, wanted: null }, asked)
+    })
   }
 
   /** @throws {InstarError} `PLUGIN_UNKNOWN`, `PLUGIN_TARGET_UNKNOWN`, and what kept it from being removed. */
   async remove(name: string, { target = defaultTarget, signal }: PluginAsked = {}): Promise<RemoveResult> {
-    await this.assertKnown(name, target)
     const { interpreter } = this.host
     const input = { plugin: name, target }
-    const { run } = await interpreter.start('plugin-remove', { key: keyOf(input), input, busy: 'wait' })
-    const { output } = await until(interpreter, run, ({ status }) => status !== 'active', { signal })
-    const result = output as RemoveResult
-    if (result.failure !== null) throw errorFrom(result.failure)
-    return result
+    return this.inTurn(input, async () => {
+      await this.assertKnown(name, target)
+      const { run } = await interpreter.start('plugin-remove', { key: keyOf(input), input, busy: 'join' })
+      const { output } = await until(interpreter, run, ({ status }) => status !== 'active', { signal })
+      const result = output as RemoveResult
+      if (result.failure !== null) throw errorFrom(result.failure)
+      return result
+    })
   }
 
   /** What a target has. */
   async list({ target: name = defaultTarget }: PluginAsked = {}): Promise<PluginStatus[]> {
     const target = this.host.world.target(name)
     const found = (await target.plugins()).sort().map(async (plugin): Promise<PluginStatus> => {
-      const { live, previous, trees } = await target.shelf(plugin)
-      const versionOf = (folder: string | null) => trees.find((tree) => tree.folder === folder)?.seal?.version ?? null
-      const kept = trees.flatMap(({ seal }) => seal?.version ?? [])
-      return { name: plugin, target: name, version: versionOf(live), previous: versionOf(previous), kept }
+      try {
+        const { live, previous, trees } = await target.shelf(plugin)
+        const versionOf = (folder: string | null) => trees.find((tree) => tree.folder === folder)?.seal?.version ?? null
+        const kept = trees.flatMap(({ seal }) => seal?.version ?? [])
+        return { name: plugin, target: name, version: versionOf(live), previous: versionOf(previous), kept }
+      } catch (error) {
+        // One that something else has the place of must not hide the others.
+        const { message } = errorRecord(error)
+        return { name: plugin, target: name, version: null, previous: null, kept: [], problem: message }
+      }
     })
-    return (await Promise.all(found)).filter(({ version, kept }) => version !== null || kept.length > 0)
+    const all = await Promise.all(found)
+    return all.filter(({ version, kept, problem }) => version !== null || kept.length > 0 || problem !== undefined)
   }
 
   /** Compares the live trees with their seals, byte for byte; of one plugin, or of all. */
@@ -125,6 +142,32 @@ export class ManagedPlugins {
       if (this.host.interpreter.active('plugin-install', keyOf({ plugin, target: name })) === undefined)
         removed.push(...(await target.sweep(plugin)))
     return { removed }
+  }
+
+  /** Runs of two machines would not wait for each other by themselves. */
+  private async inTurn<T>(place: { plugin: string; target: string }, work: () => Promise<T>): Promise<T> {
+    const key = keyOf(place)
+    const before = this.turns.get(key)
+    const turn = (async () => {
+      await before?.catch(() => {}) // told to whoever asked for it
+      await this.recovered(key)
+      return work()
+    })()
+    this.turns.set(key, turn)
+    try {
+      return await turn
+    } finally {
+      if (this.turns.get(key) === turn) this.turns.delete(key)
+    }
+  }
+
+  /** What was under way when the controller was opened comes to its end first. */
+  private async recovered(key: string): Promise<void> {
+    const { interpreter } = this.host
+    for (const machine of ['plugin-install', 'plugin-remove']) {
+      const active = interpreter.active(machine, key)
+      if (active !== undefined) await interpreter.ended(active.run)
+    }
   }
 
   private async run(

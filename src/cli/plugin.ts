@@ -25,14 +25,15 @@ export const rollback: Command<[name: string, options: Options]> = async (cli, n
 
 function lineOf(
   name: string,
-  { outcome, version, from, code, reason, rollBackReason }: Omit<PluginResult | PluginInstallation, 'plugin'>,
+  { outcome, version, from, change, code, reason, rollBackReason }: Omit<PluginResult | PluginInstallation, 'plugin'>,
 ): string {
   const what = version === null ? '' : ` ${version}`
   const instead =
     from === null || from === version ? '' : outcome === 'installed' ? ` (was ${from})` : ` (live: ${from})`
   const why = reason === undefined ? '' : `: ${reason}${code === undefined ? '' : ` [${code}]`}`
   const blocked = rollBackReason === undefined ? '' : `; it could not be put back either: ${rollBackReason}`
-  return `${name}: ${outcome}${what}${instead}${why}${blocked}`
+  const next = change === 'restart' ? '; restart what has it loaded' : change === 'reload' ? '; a reload is enough' : ''
+  return `${name}: ${outcome}${what}${instead}${why}${blocked}${from === null ? '' : next}`
 }
 
 function exitOf({ outcome, code }: Pick<PluginResult, 'outcome' | 'code'>): number {
@@ -48,8 +49,14 @@ export const list: Command<[options: Options]> = async (cli, { target }) => {
     plugins.length === 0
       ? 'No plugin is installed.\n'
       : table(
-          ['NAME', 'VERSION', 'BEFORE', 'KEPT'],
-          plugins.map(({ name, version, previous, kept }) => [name, version, previous, kept.join(' ')]),
+          ['NAME', 'VERSION', 'BEFORE', 'KEPT', 'PROBLEM'],
+          plugins.map(({ name, version, previous, kept, problem }) => [
+            name,
+            version,
+            previous,
+            kept.join(' '),
+            problem,
+          ]),
         ),
   )
   return exit.done

@@ -76,7 +76,17 @@ async function installed(spec: string, work: () => Promise<PluginInstallation>):
   } catch (error) {
     if (!(error instanceof InstarError) || !wrongSpecs.has(error.code)) throw error
     const { code, message: reason } = error
-    return { spec, plugin: null, target: 'local', outcome: 'rejected', version: null, from: null, code, reason }
+    return {
+      spec,
+      plugin: null,
+      target: 'local',
+      outcome: 'rejected',
+      version: null,
+      from: null,
+      change: null,
+      code,
+      reason,
+    }
   }
 }
 

@@ -1,6 +1,7 @@
 import { copyFile } from 'node:fs/promises'
-import type { Found, Installed, PluginOffer, pluginInstall } from '../../machines/index.ts'
+import type { Found, Installed, PluginOffer, pluginInstall, ReleaseRef } from '../../machines/index.ts'
 import { diskError, InstarError } from '../errors.ts'
+import { classifyChange } from '../plugins/classify.ts'
 import { filePrefix, identityOf } from '../plugins/spec.ts'
 import type { Target } from '../plugins/target.ts'
 import { type Draft, draftTag } from '../releases/draft.ts'
@@ -26,29 +27,29 @@ export const installEffects = (world: PluginWorld) =>
 
     fetch: ({ plugin, offer }, { key, signal, progress }) =>
       blaming(offerFault, async () => {
+        const { integrity, source } = offer
+        // What was proven for another target, or before a version was left, need not be fetched again.
+        if (integrity !== null && (await sealedAs(world, plugin, { ...offer, integrity }, signal)) !== null)
+          return { draft: key, integrity }
         await using draft = await world.store.draft(plugin, key, { signal })
-        if (offer.source.kind === 'registry') await download(draft, registryOffer(offer), { signal, progress })
-        else await packInto(draft, offer.source, signal)
+        if (source.kind === 'registry') await download(draft, registryOffer(offer), { signal, progress })
+        else await packInto(draft, source, signal)
         await flushDraft(draft, `${plugin} ${offer.version}`)
-        return { draft: key }
+        return { draft: key, integrity: integrity ?? (await integrityOf(tarballIn(draft))) }
       }),
 
-    seal: ({ plugin, offer, draft: key }, { signal, progress }) =>
+    seal: ({ plugin, offer, draft: key, integrity }, { signal, progress }) =>
       blaming(offerFault, async () => {
         progress({ phase: 'sealing', version: offer.version })
         await using draft = await world.store.draft(plugin, key, { signal })
-        const sealed = await world.store.find(plugin, offer.version)
-        if (offer.integrity !== null && sealed?.integrity === offer.integrity) {
-          const verdict = await world.store.verify({ ...sealed, name: plugin }, { full: true, signal })
-          if (verdict.whole) {
-            await draft.discard()
-            return { version: sealed.version, digest: sealed.digest }
-          }
+        const sealed = await sealedAs(world, plugin, { version: offer.version, integrity }, signal)
+        if (sealed !== null) {
+          await draft.discard()
+          return sealed
         }
         const { signatures } = world
         if (offer.source.kind === 'registry') await unpackChecked(draft, registryOffer(offer), { signatures, signal })
         else await unpackAs(draft, offer, signal)
-        const integrity = offer.integrity ?? (await integrityOf(tarballIn(draft)))
         const source = offer.source.kind === 'registry' ? offer.source.registry : offer.source.path
         const { version, digest } = await draft.seal({ version: offer.version, integrity, source, signal })
         return { version, digest }
@@ -68,7 +69,12 @@ export const installEffects = (world: PluginWorld) =>
 
     swap: async ({ plugin, target, staged }) => world.target(target).point(plugin, 'live', staged.folder),
 
-    readBack: async ({ plugin, target, staged }) => assertLive(world.target(target), plugin, staged),
+    readBack: async ({ plugin, target: name, staged, before }) => {
+      const target = world.target(name)
+      const now = await assertLive(target, plugin, staged)
+      if (before.live === null) return { change: 'restart' }
+      return { change: classifyChange(await target.readTree(plugin, before.live.folder), now!) }
+    },
 
     prune: async ({ plugin, target: name }) => {
       const target = world.target(name)
@@ -103,6 +109,21 @@ export const installEffects = (world: PluginWorld) =>
       await target.sweep(plugin)
     },
   }) satisfies EffectsOf<typeof pluginInstall>
+
+/** A whole release that was made of these very bytes; null where there is none. */
+async function sealedAs(
+  { store }: PluginWorld,
+  plugin: string,
+  { version, integrity }: { readonly version: string; readonly integrity: string },
+  signal: AbortSignal,
+): Promise<ReleaseRef | null> {
+  for (const release of await store.list(plugin)) {
+    if (release.version !== version || release.integrity !== integrity) continue
+    if ((await store.verify({ ...release, name: plugin }, { full: true, signal })).whole)
+      return { version, digest: release.digest }
+  }
+  return null
+}
 
 async function resolveOffer(
   world: PluginWorld,

@@ -1,7 +1,7 @@
 import type { Found, Installed } from '../../machines/index.ts'
 import { InstarError } from '../errors.ts'
 import type { SignaturePolicy } from '../packages/verify-signatures.ts'
-import type { Target } from '../plugins/target.ts'
+import type { Read, Target } from '../plugins/target.ts'
 import type { ReleaseStore } from '../releases/store.ts'
 
 /** What the effects of the plugin flows work on. */
@@ -24,11 +24,11 @@ export async function find(target: Target, plugin: string): Promise<Found> {
   return { live, previous }
 }
 
-/** @throws {InstarError} `PLUGIN_NOT_LIVE` where a reader of the live path does not find exactly this tree. */
-export async function assertLive(target: Target, plugin: string, wanted: Installed | null): Promise<void> {
+/** What is live. @throws {InstarError} `PLUGIN_NOT_LIVE` where a reader of the live path does not find exactly this tree. */
+export async function assertLive(target: Target, plugin: string, wanted: Installed | null): Promise<Read | null> {
   const read = await target.readLive(plugin)
-  if (read === null && wanted === null) return
-  if (read !== null && wanted !== null && read.folder === wanted.folder && read.digest === wanted.digest) return
+  if (read === null && wanted === null) return null
+  if (read !== null && wanted !== null && read.folder === wanted.folder && read.digest === wanted.digest) return read
   const found =
     read === null ? 'nothing is live' : `${read.folder} is live${read.problems.map((one) => `, ${one}`).join('')}`
   throw new InstarError('PLUGIN_NOT_LIVE', `${plugin}: ${found}, where ${wanted?.folder ?? 'nothing'} should be`)

@@ -3,6 +3,7 @@ import { dirname, join } from 'node:path'
 import type { Installed } from '../../machines/plugin.ts'
 import { flush, flushDirectory, flushTree, makeDirectories } from '../disk.ts'
 import { diskError, InstarError } from '../errors.ts'
+import { manifestText } from '../packages/read-manifest.ts'
 import { absent } from '../releases/absent.ts'
 import { decodeName } from '../releases/layout.ts'
 import { readTree } from '../releases/tree.ts'
@@ -99,8 +100,7 @@ export class LocalTarget implements Target {
     if (live === null) return null
     const expected = join(await realpath(this.shelfPath(plugin)), live)
     const found = await realpath(this.livePath(plugin)).catch(absent)
-    if (found !== expected)
-      return { folder: live, seal: null, digest: '', problems: [`it leads to ${found ?? 'nowhere'}`] }
+    if (found !== expected) return { ...nothing, folder: live, problems: [`it leads to ${found ?? 'nowhere'}`] }
     return this.read(found, live)
   }
 
@@ -154,8 +154,11 @@ export class LocalTarget implements Target {
 
   private async read(path: string, folder: string): Promise<Read> {
     const seal = await readPluginSeal(path)
-    const { digest } = await readTree(path, undefined, [sealName])
+    const { digest, listing } = await readTree(path, undefined, [sealName])
+    const manifest = await manifestText(path).catch(() => null)
     const problems = seal === null ? ['it has no seal'] : seal.digest === digest ? [] : ['it is not what was sealed']
-    return { folder, seal, digest, problems }
+    return { folder, seal, digest, listing, manifest, problems }
   }
 }
+
+const nothing = { seal: null, digest: '', listing: '', manifest: null }

@@ -54,6 +54,10 @@ export interface Read {
   readonly seal: PluginSeal | null
   /** Of what lies there now, whatever the seal says. */
   readonly digest: string
+  /** What the digest is made of. */
+  readonly listing: string
+  /** The text of its `package.json`; null where there is none, or one that nobody would read. */
+  readonly manifest: string | null
   /** What differs from the seal, at most ten sentences. */
   readonly problems: readonly string[]
 }

@@ -145,7 +145,7 @@ function scenario(stage: Stage, name: string, plugin: string, install: Install):
 }
 
 /** A plugin in a folder beside the home, so that a registry which misbehaves is not needed for what is there before. */
-async function folderOf(home: string, name: string, version: string): Promise<string> {
+export async function folderOf(home: string, name: string, version: string): Promise<string> {
   const folder = join(dirname(home), 'sources', version)
   await mkdir(folder, { recursive: true })
   await writeFile(join(folder, 'package.json'), JSON.stringify({ name, version }))

@@ -13,10 +13,11 @@
  * Seen found: a child that ended at once was waited for without end, because its `exit` had come before the listener.
  */
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { pluginInstall, runtimeLaunch, runtimeUpdate } from '../../machines/index.ts'
+import { pluginInstall, pluginRemove, runtimeLaunch, runtimeUpdate } from '../../machines/index.ts'
 import { type KillMatrixReport, killMatrix } from '../../src/testing/index.ts'
 import { installs } from './installs.ts'
 import { launches } from './launches.ts'
+import { removes } from './removes.ts'
 import { Stage } from './stage.ts'
 import { updates } from './updates.ts'
 
@@ -56,6 +57,17 @@ test(
   'an install of a plugin that is killed at any transition ends where its machine says, and one whole version is live',
   async () => {
     const report = await killMatrix({ machine: pluginInstall, program: stage.program, scenarios: installs(stage) })
+    tell(report)
+    expect(report.failures).toEqual([])
+    expect(report.uncovered).toEqual([])
+  },
+  timeout,
+)
+
+test(
+  'a removal of a plugin that is killed at any transition ends where its machine says',
+  async () => {
+    const report = await killMatrix({ machine: pluginRemove, program: stage.program, scenarios: removes(stage) })
     tell(report)
     expect(report.failures).toEqual([])
     expect(report.uncovered).toEqual([])

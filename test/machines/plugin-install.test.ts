@@ -21,7 +21,12 @@ const older = { folder: '1.0.0-d1', version: '1.0.0', digest: 'd1' }
 const staged = { folder: '2.0.0-d2', version: '2.0.0', digest: 'd2' }
 const found = { live: older, previous: '0.9.0-d0' }
 
-const sealed = [done('resolve', offer), done('look', found), done('fetch', { draft: 'k' }), done('seal', release)]
+const sealed = [
+  done('resolve', offer),
+  done('look', found),
+  done('fetch', { draft: 'k', integrity: 'sha512-x' }),
+  done('seal', release),
+]
 const swapped = [...sealed, done('stage', staged), done('snapshot'), done('swap')]
 const because = (fault: string) => ({ name: 'Error', message: 'it broke', details: { fault } })
 const story = (...events: Parameters<typeof transcript>[2]) => transcript(pluginInstall, input, events)
@@ -33,7 +38,7 @@ test('follows every rule of the interpreter', () => {
 })
 
 test('a version is resolved, fetched, sealed, staged, swapped in, read back', () => {
-  expect(story(...swapped, done('readBack'), done('prune'))).toMatchInlineSnapshot(`
+  expect(story(...swapped, done('readBack', { change: 'reload' }), done('prune'))).toMatchInlineSnapshot(`
     "start -> resolving, do resolve
     resolve done -> looking, do look
     look done -> fetching, do fetch
@@ -45,12 +50,13 @@ test('a version is resolved, fetched, sealed, staged, swapped in, read back', ()
     readBack done -> pruning, do prune
     prune done -> installed, tell plugin.installed"
   `)
-  expect(output(...swapped, done('readBack'), done('prune'))).toEqual({
+  expect(output(...swapped, done('readBack', { change: 'reload' }), done('prune'))).toEqual({
     plugin: 'tint',
     target: 'web',
     outcome: 'installed',
     version: '2.0.0',
     from: '1.0.0',
+    change: 'reload',
     failure: null,
     rollBackFailure: null,
   })
@@ -58,7 +64,12 @@ test('a version is resolved, fetched, sealed, staged, swapped in, read back', ()
 
 test('what is live already, byte for byte, is not put there again', () => {
   const same = { live: { folder: '2.0.0-d2', version: '2.0.0', digest: 'd2' }, previous: null }
-  const events = [done('resolve', offer), done('look', same), done('fetch', { draft: 'k' }), done('seal', release)]
+  const events = [
+    done('resolve', offer),
+    done('look', same),
+    done('fetch', { draft: 'k', integrity: 'sha512-x' }),
+    done('seal', release),
+  ]
   expect(last(story(...events))).toBe('seal done -> current')
   const damaged = { ...same, live: { ...same.live, digest: 'other' } }
   expect(last(story(events[0]!, done('look', damaged), ...events.slice(2)))).toBe('seal done -> staging, do stage')
@@ -102,7 +113,7 @@ describe('a failure', () => {
   })
 
   test('of pruning is none', () => {
-    expect(last(story(...swapped, done('readBack'), failed('prune')))).toContain('-> installed')
+    expect(last(story(...swapped, done('readBack', { change: 'reload' }), failed('prune')))).toContain('-> installed')
   })
 })
 
@@ -130,7 +141,7 @@ describe('going back', () => {
   const events = [done('lookBack', { before: { live: staged, previous: older.folder }, staged: older })]
 
   test('swaps in the tree that was live before', () => {
-    const all = [...events, done('snapshot'), done('swap'), done('readBack'), done('prune')]
+    const all = [...events, done('snapshot'), done('swap'), done('readBack', { change: 'reload' }), done('prune')]
     expect(transcript(pluginInstall, back, all)).toMatchInlineSnapshot(`
       "start -> lookingBack, do lookBack
       lookBack done -> snapshotting, do snapshot

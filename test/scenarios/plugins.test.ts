@@ -38,6 +38,7 @@ test('1: a first install is live and sealed, and nothing is left in staging', as
     outcome: 'installed',
     version: '1.0.0',
     from: null,
+    change: 'restart',
   })
   expect(await readFile(entry(host), 'utf8')).toBe("export default '1.0.0'")
   const { plugins, leftOut } = await listPlugins(pluginsOf(host))
@@ -165,6 +166,28 @@ test('9: what is in the way of the live path is not written into', async () => {
   await writeFile(join(pluginsOf(host), 'tint', 'mine.txt'), 'mine')
   expect(await controller.plugins.install('tint')).toMatchObject({ outcome: 'failed', code: 'PLUGIN_FOREIGN' })
   expect(await readdir(join(pluginsOf(host), 'tint'))).toEqual(['mine.txt'])
+
+  publish(host, '1.0.0', {}, 'shade')
+  await controller.plugins.install('shade')
+  await rm(join(pluginsOf(host), 'shade'))
+  await mkdir(join(pluginsOf(host), 'shade'))
+  const told = { version: null, problem: expect.stringContaining("none of Instar's") }
+  expect(await controller.plugins.list()).toMatchObject([{ name: 'shade', ...told }])
+})
+
+test('11: only documentation changed: a reload; any other change: a restart; generated files: nothing', async () => {
+  await using host = await Host.make()
+  await using controller = await host.open()
+  const code = { 'index.js': 'export {}' }
+  const change = async (version: string, files: Record<string, string>) => {
+    publish(host, version, files)
+    return (await controller.plugins.install('tint')).change
+  }
+  expect(await change('1.0.0', code)).toBe('restart')
+  expect(await change('1.0.1', { ...code, 'README.md': 'read this' })).toBe('reload')
+  expect(await change('1.0.2', { ...code, 'README.md': 'read this', 'index.js.map': '{}' })).toBe('reload')
+  expect(await change('1.1.0', { 'index.js': 'export default 1', 'README.md': 'read this' })).toBe('restart')
+  expect(controller.notices().at(-1)).toMatchObject({ type: 'plugin.installed', version: '1.1.0', change: 'restart' })
 })
 
 test('12: a bad source among good ones in a set: the good ones go live, the previous copy of the bad one stays', async () => {
@@ -263,6 +286,21 @@ test('no more than `keep` spare trees remain, and never the one that a rollback 
   expect({ version, previous }).toEqual({ version: '1.5.0', previous: '1.4.0' })
   expect(kept).toHaveLength(4)
   expect(await litter(host)).toEqual([])
+})
+
+test('what was proven before is not fetched again, and what is done to one plugin is done in turns', async () => {
+  await using host = await Host.make()
+  publish(host, '1.0.0')
+  await using controller = await host.open()
+  const { plugins } = controller
+  const [first, removed, second] = await Promise.all([
+    plugins.install('tint'),
+    sleep(0).then(() => plugins.remove('tint')),
+    sleep(1).then(() => plugins.install('tint')),
+  ])
+  expect([first.outcome, removed.outcome, second.outcome]).toEqual(['installed', 'removed', 'installed'])
+  expect(host.registry.requestsFor('tarball')).toHaveLength(1)
+  expect(await plugins.verify('tint')).toMatchObject([{ whole: true }])
 })
 
 test('removing takes the plugin away and all of its trees; others stay', async () => {
