@@ -43,6 +43,7 @@ Interpreter.open = async (options) => {
     if (change.type !== 'record') return
     const { seq, digest } = change.record
     writeSync(1, `${JSON.stringify({ seq, digest })}\n`)
+    if (plan.machine === 'runtime-launch') tellRuntimes(change.state)
     void sendWhatIsDue(interpreter, change.state)
   })
   open(interpreter)
@@ -87,6 +88,11 @@ async function answersOf(effect: string, how: 'done' | 'error'): Promise<number>
   for await (const { event } of readJournal(join(home, 'journal')))
     if ((event as { type: string }).type === `xstate.${how}.actor.${effect}`) count += 1
   return count
+}
+
+/** See `scripts` in stage.ts. */
+function tellRuntimes(state: RunState): void {
+  if (state.status === 'active') writeFileSync(join(dirname(home), `in-${stateName(state).split('.')[0]}`), '')
 }
 
 function stateName({ value }: RunState): string {

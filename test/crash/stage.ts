@@ -14,9 +14,13 @@ import { startRegistry, type TestRegistry } from '../../src/testing/registry.ts'
 import { type Compiled, compile } from '../support/compiled.ts'
 import type { Plan } from './plan.ts'
 
+/** Ready, and then something once the machine has been in a state: no time that a busy machine could miss. */
+const until = (state: string, then: string) =>
+  `echo ready; until [ -e "$TOOL_HOME/../in-${state}" ]; do sleep 0.02; done; ${then}`
+
 /**
  * Runtimes as shell scripts, because hundreds of them are started and Node takes a while. Each finds its scenario's own
- * folder in TOOL_HOME.
+ * home in TOOL_HOME, and beside it which states the machine has been in (`program.ts`).
  */
 export const scripts = {
   good: 'echo ready; exec sleep 60',
@@ -24,15 +28,14 @@ export const scripts = {
   broken: 'echo "cannot find module" >&2; exit 3',
   /** Never ready. */
   mute: 'exec sleep 60',
-  /** Ready, then gone in good order. */
-  brief: 'echo ready; sleep 0.4; exit 0',
-  /** Ready, then gone in good order, but not before it is healthy. */
-  leaving: 'echo ready; sleep 2; exit 0',
+  /** Ready, then gone in good order within its probation. */
+  brief: until('probation', 'exit 0'),
+  /** Ready, then gone in good order once it is healthy. */
+  leaving: until('healthy', 'exit 0'),
   /** Ready, and dead within its probation. */
-  dying: 'echo ready; sleep 0.4; exit 4',
+  dying: until('probation', 'exit 4'),
   /** The first start dies once it is healthy. */
-  mortalOnce:
-    'if mkdir "$TOOL_HOME/../died" 2>/dev/null; then echo ready; sleep 2; exit 5; fi; echo ready; exec sleep 60',
+  mortalOnce: `if mkdir "$TOOL_HOME/../died" 2>/dev/null; then ${until('healthy', 'exit 5')}; fi; echo ready; exec sleep 60`,
 } as const
 
 /** Probation in the wall's time. */
