@@ -61,6 +61,16 @@ export type InstallNotice =
 
 type Place = { readonly plugin: string; readonly target: string }
 
+type Fetched = Place & { readonly offer: PluginOffer; readonly draft: string; readonly integrity: string }
+
+const fetched = ({ context: { plugin, target, offer, draft, integrity } }: { context: InstallContext }): Fetched => ({
+  plugin,
+  target,
+  offer: offer!,
+  draft: draft!,
+  integrity: integrity!,
+})
+
 /**
  * Plugin install: puts one exact version of a plugin on a target, in place of the one that is live there, or leaves that
  * one live and says why.
@@ -88,7 +98,8 @@ export const pluginInstall = setup({
     look: effect<Place, Found>(),
     lookBack: effect<Place, { before: Found; staged: Installed }>(),
     fetch: effect<Place & { offer: PluginOffer }, { draft: string; integrity: string }>(),
-    seal: effect<Place & { offer: PluginOffer; draft: string; integrity: string }, ReleaseRef>(),
+    verify: effect<Fetched, void>(),
+    seal: effect<Fetched, ReleaseRef>(),
     stage: effect<Place & { release: ReleaseRef }, Installed>(),
     snapshot: effect<Place & { before: Found }, void>(),
     swap: effect<Place & { staged: Installed }, void>(),
@@ -210,23 +221,28 @@ export const pluginInstall = setup({
         id: 'fetch',
         src: 'fetch',
         input: ({ context: { plugin, target, offer } }) => ({ plugin, target, offer: offer! }),
-        onDone: { target: 'sealing', actions: assign(({ event }) => event.output) },
+        onDone: { target: 'verifying', actions: assign(({ event }) => event.output) },
+        onError: { target: 'sorting', actions: 'keepFailure' },
+      },
+    },
+    verifying: {
+      description: 'Signatures, the unpacked tree, its manifest.',
+      on: { cancel: { target: 'discarding', actions: { type: 'conclude', params: { outcome: 'cancelled' } } } },
+      invoke: {
+        id: 'verify',
+        src: 'verify',
+        input: fetched,
+        onDone: 'sealing',
         onError: { target: 'sorting', actions: 'keepFailure' },
       },
     },
     sealing: {
-      description: 'Signatures, the unpacked tree, its manifest; then it is a release on this machine.',
+      description: 'From here on it is a release on this machine.',
       on: { cancel: { target: 'discarding', actions: { type: 'conclude', params: { outcome: 'cancelled' } } } },
       invoke: {
         id: 'seal',
         src: 'seal',
-        input: ({ context: { plugin, target, offer, draft, integrity } }) => ({
-          plugin,
-          target,
-          offer: offer!,
-          draft: draft!,
-          integrity: integrity!,
-        }),
+        input: fetched,
         onDone: { target: 'comparing', actions: assign({ release: ({ event }) => event.output }) },
         onError: { target: 'sorting', actions: 'keepFailure' },
       },

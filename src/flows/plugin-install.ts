@@ -38,6 +38,18 @@ export const installEffects = (world: PluginWorld) =>
         return { draft: key, integrity: integrity ?? (await integrityOf(tarballIn(draft))) }
       }),
 
+    // What was sealed before it could be said is found again; its draft may be gone, or on its way there.
+    verify: ({ plugin, offer, draft: key, integrity }, { signal, progress }) =>
+      blaming(offerFault, async () => {
+        progress({ phase: 'verifying', version: offer.version })
+        if ((await sealedAs(world, plugin, { version: offer.version, integrity }, signal)) !== null) return
+        const { signatures } = world
+        await using draft = await world.store.draft(plugin, key, { signal })
+        if (offer.source.kind === 'registry') await unpackChecked(draft, registryOffer(offer), { signatures, signal })
+        else await unpackAs(draft, offer, signal)
+        await flushDraft(draft, `${plugin} ${offer.version}`)
+      }),
+
     seal: ({ plugin, offer, draft: key, integrity }, { signal, progress }) =>
       blaming(offerFault, async () => {
         progress({ phase: 'sealing', version: offer.version })
@@ -47,9 +59,6 @@ export const installEffects = (world: PluginWorld) =>
           await draft.discard()
           return sealed
         }
-        const { signatures } = world
-        if (offer.source.kind === 'registry') await unpackChecked(draft, registryOffer(offer), { signatures, signal })
-        else await unpackAs(draft, offer, signal)
         const source = offer.source.kind === 'registry' ? offer.source.registry : offer.source.path
         const { version, digest } = await draft.seal({ version: offer.version, integrity, source, signal })
         return { version, digest }

@@ -50,6 +50,7 @@ export function installs(stage: Stage): Scenario[] {
       registry: (name) => registry.tamper(name, '2.0.0', 'wrong-bytes'),
       leaves: '1.0.0',
     },
+    'what was fetched cannot be unpacked': { end: 'failed', rules: [fails('verify')], leaves: '1.0.0' },
     'the disk is full while sealing': { end: 'failed', rules: [fails('seal')], leaves: '1.0.0' },
     'the target is full': { end: 'failed', rules: [fails('stage')], leaves: '1.0.0' },
     'what to go back to cannot be noted': { end: 'rolledBack', rules: [fails('snapshot')], leaves: '1.0.0' },
@@ -80,6 +81,7 @@ export function installs(stage: Stage): Scenario[] {
     'cancelled while resolving': cancelled('resolve', 'resolving'),
     'cancelled while looking': cancelled('look', 'looking'),
     'cancelled while fetching': cancelled('fetch', 'fetching'),
+    'cancelled while verifying': cancelled('verify', 'verifying'),
     'cancelled while sealing': cancelled('seal', 'sealing'),
     'cancelled while staging': cancelled('stage', 'staging'),
   }

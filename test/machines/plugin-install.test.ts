@@ -25,6 +25,7 @@ const sealed = [
   done('resolve', offer),
   done('look', found),
   done('fetch', { draft: 'k', integrity: 'sha512-x' }),
+  done('verify'),
   done('seal', release),
 ]
 const swapped = [...sealed, done('stage', staged), done('snapshot'), done('swap')]
@@ -42,7 +43,8 @@ test('a version is resolved, fetched, sealed, staged, swapped in, read back', ()
     "start -> resolving, do resolve
     resolve done -> looking, do look
     look done -> fetching, do fetch
-    fetch done -> sealing, do seal
+    fetch done -> verifying, do verify
+    verify done -> sealing, do seal
     seal done -> staging, do stage
     stage done -> snapshotting, do snapshot
     snapshot done -> swapping, do swap
@@ -68,6 +70,7 @@ test('what is live already, byte for byte, is not put there again', () => {
     done('resolve', offer),
     done('look', same),
     done('fetch', { draft: 'k', integrity: 'sha512-x' }),
+    done('verify'),
     done('seal', release),
   ]
   expect(last(story(...events))).toBe('seal done -> current')
@@ -80,7 +83,8 @@ describe('a failure', () => {
     ['resolve', []],
     ['look', sealed.slice(0, 1)],
     ['fetch', sealed.slice(0, 2)],
-    ['seal', sealed.slice(0, 3)],
+    ['verify', sealed.slice(0, 3)],
+    ['seal', sealed.slice(0, 4)],
     ['stage', sealed],
   ])('of %s is the world’s or the source’s, and nothing has been touched', (effect, before) => {
     expect(last(story(...before, failed(effect), done('discard')))).toBe('discard done -> failed')
@@ -90,8 +94,8 @@ describe('a failure', () => {
   })
 
   test.each([
-    ['snapshot', swapped.slice(0, 5)],
-    ['swap', swapped.slice(0, 6)],
+    ['snapshot', swapped.slice(0, 6)],
+    ['swap', swapped.slice(0, 7)],
     ['readBack', swapped],
   ])('of %s puts back what was live', (effect, before) => {
     const told = story(...before, failed(effect, 'it broke'), done('goBack'), done('discard'))
@@ -126,7 +130,8 @@ test.each([
 
 test.each([
   ['fetching', sealed.slice(0, 2)],
-  ['sealing', sealed.slice(0, 3)],
+  ['verifying', sealed.slice(0, 3)],
+  ['sealing', sealed.slice(0, 4)],
   ['staging', sealed],
 ])('cancelled while %s it removes what it has begun', (_, before) => {
   expect(last(story(...before, { type: 'cancel' }, done('discard')))).toBe('discard done -> cancelled')
