@@ -1,4 +1,3 @@
-import { createHash } from 'node:crypto'
 import { join } from 'node:path'
 import {
   daemonSupervision,
@@ -34,6 +33,7 @@ import type { ManagedSessions } from './managed-sessions.ts'
 import { didYouMean } from './nearest.ts'
 import { packageVersion } from './package-info.ts'
 import { LocalTarget } from './plugins/local-target.ts'
+import { draftTag } from './releases/draft.ts'
 import { ReleaseStore } from './releases/store.ts'
 import type { Notice } from './run/apply.ts'
 import type { AnyFlow } from './run/flow.ts'
@@ -390,8 +390,7 @@ function flowsOf(world: RuntimeWorld, daemonWorld: DaemonWorld, pluginWorld: Plu
 }
 
 function targetOf(home: string, name: string): LocalTarget {
-  const owner = createHash('sha256').update(home).digest('hex').slice(0, 12)
-  if (name === 'local') return new LocalTarget(join(home, 'plugins'), owner)
+  if (name === 'local') return new LocalTarget(join(home, 'plugins'), draftTag(home))
   throw new InstarError('PLUGIN_TARGET_UNKNOWN', `there is no target "${name}"${didYouMean(name, ['local'])}`)
 }
 
@@ -450,7 +449,7 @@ async function sweep(interpreter: Interpreter, store: ReleaseStore, home: string
   const launched = launches(interpreter).flatMap(({ context }) => (context as LaunchContext).child?.key ?? [])
   await sweepChildren(recordsIn(home), new Set([...wanted, ...launched]))
   const updating = new Set(active.filter(({ machine }) => machine.startsWith('runtime-update@')).map(({ key }) => key))
-  for (const name of await store.names()) if (!updating.has(name)) await store.sweep(name)
+  await sweepStore(store, updating)
 }
 
 async function sweepPlugins(interpreter: Interpreter, store: ReleaseStore): Promise<void> {
@@ -458,7 +457,11 @@ async function sweepPlugins(interpreter: Interpreter, store: ReleaseStore): Prom
     .list()
     .filter(({ status, machine }) => status === 'active' && machine.startsWith('plugin-'))
   const installing = new Set(active.map(({ context }) => (context as { plugin: string }).plugin))
-  for (const name of await store.names()) if (!installing.has(name)) await store.sweep(name)
+  await sweepStore(store, installing)
+}
+
+async function sweepStore(store: ReleaseStore, busy: ReadonlySet<string>): Promise<void> {
+  for (const name of await store.names()) if (!busy.has(name)) await store.sweep(name)
 }
 
 const grave = new Set([

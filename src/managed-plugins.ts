@@ -1,5 +1,5 @@
 import type { Failure, InstallOutcome, InstallResult, PluginChange, RemoveResult } from '../machines/index.ts'
-import { errorFrom, errorRecord, InstarError } from './errors.ts'
+import { errorFrom, errorRecord, InstarError, type InstarErrorCode } from './errors.ts'
 import type { PluginWorld } from './flows/plugin-world.ts'
 import type { Asked } from './managed-runtime.ts'
 import { didYouMean } from './nearest.ts'
@@ -29,6 +29,25 @@ export interface PluginInstallation {
   /** With `blocked`: why what was live before could not be put back. */
   readonly rollBackReason?: string
 }
+
+/** What became of one of several. */
+export interface PluginResult extends Omit<PluginInstallation, 'plugin'> {
+  readonly spec: string
+  /** Null where it was not even learned. */
+  readonly plugin: string | null
+}
+
+/** What is wrong with a spec, or with what it leads to, before anything is begun. */
+const specCodes = new Set<InstarErrorCode>([
+  'PLUGIN_SPEC_INVALID',
+  'PLUGIN_NAME_INVALID',
+  'MANIFEST_INVALID',
+  'TARBALL_INVALID',
+  'TREE_UNSAFE',
+  'TREE_BOMB',
+  'TREE_TOO_LARGE',
+  'TREE_TOO_MANY_FILES',
+])
 
 export interface PluginStatus {
   readonly name: string
@@ -70,6 +89,35 @@ export class ManagedPlugins {
     this.host.world.target(target)
     const { name, wanted } = await readSpec(spec, folder)
     return this.inTurn({ plugin: name, target }, () => this.run({ plugin: name, target, wanted }, asked))
+  }
+
+  /**
+   * Installs one after the other. Each is told for itself, and one that is refused keeps nobody else back.
+   *
+   * @throws {InstarError} `PLUGIN_TARGET_UNKNOWN`; `ABORTED`, after which those before are installed.
+   */
+  async installEach(specs: readonly string[], asked: PluginAsked = {}): Promise<PluginResult[]> {
+    const results: PluginResult[] = []
+    for (const spec of specs)
+      try {
+        results.push({ spec, ...(await this.install(spec, asked)) })
+      } catch (error) {
+        if (!(error instanceof InstarError) || !specCodes.has(error.code)) throw error
+        const { code, message: reason } = error
+        const { target = defaultTarget } = asked
+        results.push({
+          spec,
+          plugin: null,
+          target,
+          outcome: 'rejected',
+          version: null,
+          from: null,
+          change: null,
+          code,
+          reason,
+        })
+      }
+    return results
   }
 
   /**

@@ -41,3 +41,8 @@ export async function configOf(cli: Cli): Promise<Config> {
   const { loadConfig } = await import('../config.ts')
   return loadConfig(file)
 }
+
+/** For what takes a while: it ends with the command, and shows how far it has come. */
+export function asking({ signal, output }: Cli, about: string) {
+  return { signal, onProgress: (data: unknown) => output.progress(about, data) }
+}

@@ -1,6 +1,5 @@
-import type { PluginResult } from '../control/verbs.ts'
-import type { PluginInstallation } from '../managed-plugins.ts'
-import { type Cli, type Command, exit } from './cli.ts'
+import type { PluginInstallation, PluginResult } from '../managed-plugins.ts'
+import { asking, type Command, exit } from './cli.ts'
 import { reachController, reachObserver } from './reach.ts'
 import { table } from './text.ts'
 
@@ -89,8 +88,4 @@ export const sweep: Command<[options: Options]> = async (cli, { target }) => {
     removed.length === 0 ? 'Nothing to remove.\n' : `${removed.map((path) => `removed ${path}\n`).join('')}`,
   )
   return exit.done
-}
-
-function asking({ signal, output }: Cli, about: string) {
-  return { signal, onProgress: (data: unknown) => output.progress(about, data) }
 }

@@ -1,5 +1,5 @@
 import type { CheckResult, RuntimeStatus } from '../managed-runtime.ts'
-import { type Cli, type Command, exit } from './cli.ts'
+import { asking, type Command, exit } from './cli.ts'
 import { reachController, reachObserver } from './reach.ts'
 import { listing, table } from './text.ts'
 
@@ -156,8 +156,4 @@ export const prune: Command<[name: string]> = async (cli, name) => {
     removed.length === 0 ? `${name}: nothing to remove\n` : `${name}: removed ${removed.join(', ')}\n`,
   )
   return exit.done
-}
-
-function asking({ signal, output }: Cli, about: string) {
-  return { signal, onProgress: (data: unknown) => output.progress(about, data) }
 }

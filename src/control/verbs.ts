@@ -4,7 +4,7 @@ import type { Controller } from '../controller.ts'
 import { InstarError } from '../errors.ts'
 import type { JournalRecord } from '../journal/cursor.ts'
 import type { DaemonStatus, ManagedDaemon } from '../managed-daemon.ts'
-import type { ManagedPlugins, PluginInstallation } from '../managed-plugins.ts'
+import type { ManagedPlugins } from '../managed-plugins.ts'
 import type { ManagedRuntime, RuntimeStatus } from '../managed-runtime.ts'
 import { didYouMean } from '../nearest.ts'
 
@@ -29,7 +29,7 @@ export type Served = Pick<
   runtime(
     name: string,
   ): Pick<ManagedRuntime, 'status' | 'check' | 'launch' | 'stop' | 'rollback' | 'ban' | 'unban' | 'prune'>
-  readonly plugins: Pick<ManagedPlugins, 'install' | 'list' | 'verify' | 'rollback' | 'remove' | 'sweep'>
+  readonly plugins: Pick<ManagedPlugins, 'installEach' | 'list' | 'verify' | 'rollback' | 'remove' | 'sweep'>
   readonly daemons: {
     readonly names: readonly string[]
     get(name?: string): Pick<ManagedDaemon, 'name' | 'status' | 'start' | 'update' | 'restart' | 'stop'>
@@ -62,44 +62,6 @@ async function listRuntimes(controller: Served): Promise<{ runtimes: RuntimeStat
 async function listDaemons({ daemons }: Served, signal: AbortSignal): Promise<{ daemons: DaemonStatus[] }> {
   return { daemons: await Promise.all(daemons.names.map((name) => daemons.get(name).status({ signal }))) }
 }
-
-/** What became of one of several. */
-export interface PluginResult extends Omit<PluginInstallation, 'plugin'> {
-  readonly spec: string
-  /** Null where it was not even learned. */
-  readonly plugin: string | null
-}
-
-async function installed(spec: string, work: () => Promise<PluginInstallation>): Promise<PluginResult> {
-  try {
-    return { spec, ...(await work()) }
-  } catch (error) {
-    if (!(error instanceof InstarError) || !wrongSpecs.has(error.code)) throw error
-    const { code, message: reason } = error
-    return {
-      spec,
-      plugin: null,
-      target: 'local',
-      outcome: 'rejected',
-      version: null,
-      from: null,
-      change: null,
-      code,
-      reason,
-    }
-  }
-}
-
-const wrongSpecs = new Set<string>([
-  'PLUGIN_SPEC_INVALID',
-  'PLUGIN_NAME_INVALID',
-  'MANIFEST_INVALID',
-  'TARBALL_INVALID',
-  'TREE_UNSAFE',
-  'TREE_BOMB',
-  'TREE_TOO_LARGE',
-  'TREE_TOO_MANY_FILES',
-])
 
 export const verbs = {
   status: verb({
@@ -205,20 +167,14 @@ export const verbs = {
       return { daemon: daemon.name, ...(await daemon.stop({ signal })) }
     },
   }),
-  /** One after the other; each is told for itself, and one that is refused keeps nobody else back. */
   'plugin.install': verb({
     params: onTarget.extend({
       specs: z.array(z.string().min(1).max(4096)).min(1).max(100),
       folder: z.string().max(4096),
     }),
-    async perform({ plugins }, { specs, target, folder }, { signal, progress }) {
-      const results: PluginResult[] = []
-      for (const spec of specs)
-        results.push(
-          await installed(spec, () => plugins.install(spec, { target, folder, signal, onProgress: progress })),
-        )
-      return { plugins: results }
-    },
+    perform: async ({ plugins }, { specs, target, folder }, { signal, progress }) => ({
+      plugins: await plugins.installEach(specs, { target, folder, signal, onProgress: progress }),
+    }),
   }),
   'plugin.list': verb({
     params: onTarget,

@@ -17,6 +17,7 @@ import { openController } from '../../src/controller.ts'
 import { assertDurable, durableRecords } from '../../src/testing/account.ts'
 import { inParallel } from '../../src/testing/in-parallel.ts'
 import { callsIn, type DiskFault, FaultyDisk } from '../support/faulty-disk.ts'
+import type { Plan } from './plan.ts'
 import { inspect, install, Stage, scripts } from './stage.ts'
 
 const forMinutes = 600_000
@@ -73,25 +74,21 @@ describe.runIf(process.platform === 'linux')('on Linux', () => {
       )
 })
 
+interface Tried {
+  readonly outcome: string
+  /** How many calls could have failed. */
+  readonly count: number
+}
+
 /** Launches a version that dies, on a disk with this fault, then on a sound one. */
-async function launch(fault: DiskFault): Promise<{ outcome: string; count: number }> {
-  const directory = await realpath(await mkdtemp(join(tmpdir(), 'instar-fault-')))
-  const home = join(directory, 'home')
-  try {
-    await install(home, ['2.0.0', scripts.broken])
-    const log = join(directory, 'log')
+const launch = (fault: DiskFault) =>
+  inHome(fault, ['2.0.0', scripts.broken], async (home, run) => {
     const sends = [{ event: 'stop', when: 'healthy' }]
     const plan = stage.plan('runtime-launch', 'faulty', { policy: { strikes: 1 } }, { sends })
-    const { code, stdout, stderr } = await run(
-      [stage.program, home, JSON.stringify(plan)],
-      disk.environment(fault, log),
-    )
-    assertDurable(stdout, await durableRecords(home))
+    const { code, stdout, stderr } = await run(plan)
     const outcome = code === 0 ? launchedIn(stdout) : stopIn(stderr, stdout)
-
-    const config = parseConfig(plan.config, '/')
     {
-      await using controller = await openController({ home, config, schedule: false })
+      await using controller = await openController({ home, config: parseConfig(plan.config, '/'), schedule: false })
       await controller.runtime('tool').stop() // of what the first process may have left
       const { arm } = await controller.runtime('tool').launch()
       expect(arm).toBe('bundled')
@@ -99,15 +96,8 @@ async function launch(fault: DiskFault): Promise<{ outcome: string; count: numbe
     const found = await inspect({ home, records: await durableRecords(home) }, plan.config as object)
     // A banned version is not run, whether or not the pointer could be taken from it.
     expect(found).toMatchObject({ knownGood: null, bans: ['2.0.0'] })
-    return { outcome, count: await callsIn(log) }
-  } catch (cause) {
-    throw new Error(`${fault.error} at ${fault.calls} ${fault.at} in ${fault.path}: ${(cause as Error).message}`, {
-      cause,
-    })
-  } finally {
-    await rm(directory, { recursive: true, force: true })
-  }
-}
+    return outcome
+  })
 
 /** How a launch ended that came to its end: on the version that came with the host. */
 function launchedIn(stdout: string): string {
@@ -116,29 +106,38 @@ function launchedIn(stdout: string): string {
 }
 
 /** Checks for a newer version on a disk with this fault, then on a sound one. */
-async function check(fault: DiskFault): Promise<{ outcome: string; count: number }> {
-  const directory = await realpath(await mkdtemp(join(tmpdir(), 'instar-fault-')))
-  const home = join(directory, 'home')
-  try {
-    await install(home, ['1.5.0', scripts.good])
-    const log = join(directory, 'log')
+const check = (fault: DiskFault) =>
+  inHome(fault, ['1.5.0', scripts.good], async (home, run) => {
     const plan = stage.plan('runtime-update', 'faulty', {})
-    const { code, stdout, stderr } = await run(
-      [stage.program, home, JSON.stringify(plan)],
-      disk.environment(fault, log),
-    )
-    const records = await durableRecords(home)
-    assertDurable(stdout, records)
+    const { code, stdout, stderr, records } = await run(plan)
     const outcome = code === 0 ? outcomeIn(stdout) : stopIn(stderr, stdout)
-
-    const config = parseConfig(plan.config, '/')
-    const { outcome: next } = await openController({ home, config, schedule: false }).then(async (controller) => {
-      await using _ = controller
-      return await controller.runtime('tool').check()
-    })
-    expect(['staged', 'already-staged']).toContain(next)
+    {
+      await using controller = await openController({ home, config: parseConfig(plan.config, '/'), schedule: false })
+      const { outcome: next } = await controller.runtime('tool').check()
+      expect(['staged', 'already-staged']).toContain(next)
+    }
     const found = await inspect({ home, records }, plan.config as object)
     expect(found).toEqual({ current: '2.0.0', knownGood: null, releases: ['2.0.0', '1.5.0'], bans: [] })
+    return outcome
+  })
+
+/** A home with this release, in which `work` has a plan carried out by a process whose disk has the fault. */
+async function inHome(
+  fault: DiskFault,
+  release: readonly [string, string],
+  work: (home: string, runs: (plan: Plan) => Promise<Carried>) => Promise<string>,
+): Promise<Tried> {
+  const directory = await realpath(await mkdtemp(join(tmpdir(), 'instar-fault-')))
+  const home = join(directory, 'home')
+  const log = join(directory, 'log')
+  try {
+    await install(home, release)
+    const outcome = await work(home, async (plan) => {
+      const ended = await run([stage.program, home, JSON.stringify(plan)], disk.environment(fault, log))
+      const records = await durableRecords(home)
+      assertDurable(ended.stdout, records)
+      return { ...ended, records }
+    })
     return { outcome, count: await callsIn(log) }
   } catch (cause) {
     throw new Error(`${fault.error} at ${fault.calls} ${fault.at} in ${fault.path}: ${(cause as Error).message}`, {
@@ -169,7 +168,17 @@ function stopIn(stderr: string, stdout: string): string {
 
 const diskCodes = ['DISK_FULL', 'DISK_FAILED']
 
-function run(args: string[], env: Record<string, string>): Promise<{ code: number; stdout: string; stderr: string }> {
+interface RunEnd {
+  readonly code: number
+  readonly stdout: string
+  readonly stderr: string
+}
+
+interface Carried extends RunEnd {
+  readonly records: Awaited<ReturnType<typeof durableRecords>>
+}
+
+function run(args: string[], env: Record<string, string>): Promise<RunEnd> {
   return new Promise((resolve) => {
     const options = { env: { ...process.env, ...env }, timeout: 60_000, killSignal: 'SIGKILL' } as const
     const child = execFile(process.execPath, args, options, (_, stdout, stderr) =>
