@@ -37,6 +37,8 @@ export interface InstallContext extends InstallInput {
   readonly before: Found | null
   readonly staged: Installed | null
   readonly change: PluginChange | null
+  /** Trees on the target that nobody needs any more. */
+  readonly spare: readonly string[]
   readonly failure: Failure | null
   readonly rollBackFailure: Failure | null
   readonly outcome: InstallOutcome
@@ -95,7 +97,7 @@ export const pluginInstall = setup({
   },
   actors: {
     resolve: effect<Place & { wanted: string }, PluginOffer>(),
-    look: effect<Place, Found>(),
+    look: effect<Place & { offer: PluginOffer }, { before: Found; release: ReleaseRef | null }>(),
     lookBack: effect<Place, { before: Found; staged: Installed }>(),
     fetch: effect<Place & { offer: PluginOffer }, { draft: string; integrity: string }>(),
     verify: effect<Fetched, void>(),
@@ -103,13 +105,17 @@ export const pluginInstall = setup({
     stage: effect<Place & { release: ReleaseRef }, Installed>(),
     snapshot: effect<Place & { before: Found }, void>(),
     swap: effect<Place & { staged: Installed }, void>(),
-    readBack: effect<Place & { staged: Installed; before: Found }, { change: PluginChange }>(),
-    prune: effect<Place, void>(),
+    readBack: effect<
+      Place & { staged: Installed; before: Found },
+      { change: PluginChange; spare: readonly string[] }
+    >(),
+    prune: effect<Place & { spare: readonly string[] }, void>(),
     goBack: effect<Place & { before: Found }, void>(),
     discard: effect<Place & { draft: string | null; staged: Installed | null }, void>(),
   },
   guards: {
     isRollback: ({ context: { wanted } }) => wanted === null,
+    isProven: ({ event }) => (event as unknown as { output: { release: ReleaseRef | null } }).output.release !== null,
     isCurrent: ({ context: { before, release } }) =>
       before!.live?.version === release!.version && before!.live.digest === release!.digest,
     sourceAtFault: ({ context: { failure } }) => faultOf(failure) !== 'environment',
@@ -159,6 +165,7 @@ export const pluginInstall = setup({
     before: null,
     staged: null,
     change: null,
+    spare: [],
     failure: null,
     rollBackFailure: null,
     outcome: 'failed',
@@ -205,13 +212,20 @@ export const pluginInstall = setup({
     },
     looking: {
       description:
-        'What is live on the target now. A target that cannot take a plugin is refused before a byte is sent.',
+        'What is live on the target now, and whether this version was proven before. A target that cannot take a plugin is refused before a byte is sent.',
       on: { cancel: 'cancelled' },
       invoke: {
         id: 'look',
         src: 'look',
-        input: ({ context: { plugin, target } }) => ({ plugin, target }),
-        onDone: { target: 'fetching', actions: assign({ before: ({ event }) => event.output }) },
+        input: ({ context: { plugin, target, offer } }) => ({ plugin, target, offer: offer! }),
+        onDone: [
+          {
+            guard: 'isProven',
+            target: 'comparing',
+            actions: assign(({ event }) => event.output),
+          },
+          { target: 'fetching', actions: assign({ before: ({ event }) => event.output.before }) },
+        ],
         onError: { target: 'sorting', actions: 'keepFailure' },
       },
     },
@@ -293,7 +307,7 @@ export const pluginInstall = setup({
           staged: staged!,
           before: before!,
         }),
-        onDone: { target: 'pruning', actions: assign({ change: ({ event }) => event.output.change }) },
+        onDone: { target: 'pruning', actions: assign(({ event }) => event.output) },
         onError: { target: 'rollingBack', actions: 'keepFailure' },
       },
     },
@@ -302,7 +316,7 @@ export const pluginInstall = setup({
       invoke: {
         id: 'prune',
         src: 'prune',
-        input: ({ context: { plugin, target } }) => ({ plugin, target }),
+        input: ({ context: { plugin, target, spare } }) => ({ plugin, target, spare }),
         onDone: 'installed',
         onError: 'installed',
       },

@@ -5,5 +5,13 @@ export const sessionDefaults = {
   daemons: ['main'],
 }
 
+/** About plugins. */
+export const pluginDefaults = {
+  targets: {},
+  subscriptions: {},
+  check: { firstAfterMs: 60_000, everyMs: 1_800_000 },
+  policy: { signatures: 'prefer', keep: 2 },
+} as const
+
 /** And about the journal. */
 export const journalDefaults = { padBytes: 0 } as const

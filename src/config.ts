@@ -3,9 +3,10 @@ import { readFile, stat } from 'node:fs/promises'
 import { dirname, isAbsolute, join, resolve } from 'node:path'
 import validRange from 'semver/ranges/valid.js'
 import * as z from 'zod'
-import { journalDefaults, sessionDefaults } from './config-defaults.ts'
+import { journalDefaults, pluginDefaults, sessionDefaults } from './config-defaults.ts'
 import { InstarError } from './errors.ts'
 import { didYouMean } from './nearest.ts'
+import { readAddress } from './plugins/address.ts'
 
 /** What `${…}` in a runtime's `args` and `env` may name. */
 export const placeholders = ['port', 'home', 'release'] as const
@@ -258,6 +259,67 @@ const sessions = known({
     ),
 })
 
+const targetName = z
+  .string()
+  .regex(/^[a-z0-9][a-z0-9._-]{0,63}$/, 'must be a name of at most 64 small letters, digits, ".", "_" and "-"')
+  .refine((name) => name !== 'local', 'is this machine, and cannot be another one')
+
+const target = z
+  .string()
+  .max(4096)
+  .superRefine((text, { addIssue }) => {
+    try {
+      if (readAddress(text).kind === 'local') addIssue('must be another place than this machine')
+    } catch (error) {
+      addIssue((error as Error).message)
+    }
+  })
+
+const subscription = z.union([
+  channel,
+  known({
+    version: channel.describe('The dist-tag, range or exact version that is followed.'),
+    targets: z.array(z.string().max(64)).min(1).max(100).describe('Where, by name; `local` is this machine.'),
+  }),
+])
+
+const plugins = known({
+  subscriptions: z
+    .record(packageName, subscription)
+    .default({})
+    .describe(
+      'Plugins that are kept at a dist-tag, range or exact version, by name; elsewhere than here with `targets`.',
+    ),
+  check: known({
+    firstAfterMs: milliseconds(0, 7 * dayMs)
+      .default(pluginDefaults.check.firstAfterMs)
+      .describe('When the first check begins after the controller.'),
+    everyMs: milliseconds(1000, 30 * dayMs)
+      .default(pluginDefaults.check.everyMs)
+      .describe('How far checks are apart, give or take some jitter.'),
+  })
+    .prefault({})
+    .describe('When what is subscribed to is brought up to date.'),
+  targets: z
+    .record(targetName, target)
+    .default({})
+    .describe('Places for plugins, by name: ssh://[user@]host[:port]/path, or exec:PREFIX#/path.'),
+  policy: known({
+    signatures: z
+      .enum(['off', 'prefer', 'require'])
+      .default(pluginDefaults.policy.signatures)
+      .describe('Registry signatures: not looked at, checked where present, or demanded.'),
+    keep: z
+      .int()
+      .min(0)
+      .max(100)
+      .default(pluginDefaults.policy.keep)
+      .describe('Trees of a plugin that a target keeps beside the live one and the one before.'),
+  })
+    .prefault({})
+    .describe('What is accepted, and what is kept.'),
+})
+
 const journal = known({
   padBytes: z
     .literal([0, 512, 4096])
@@ -276,9 +338,16 @@ export const configSchema = known({
     .optional()
     .describe('The package registry; the one that npm is configured to use on this machine where absent.'),
   runtimes: z.record(runtimeName, runtime).default({}).describe('The runtimes this controller looks after, by name.'),
+  plugins: plugins.prefault({}).describe('Where plugins are installed.'),
   sessions: sessions.prefault({}).describe('The terminals, and the daemons that hold them.'),
   journal: journal.prefault({}).describe('How the journal is written.'),
 })
+
+/** Where one plugin is kept at which version. */
+export interface Subscription {
+  readonly version: string
+  readonly targets: readonly string[]
+}
 
 type Parsed = z.output<typeof configSchema>
 type ParsedRuntime = Parsed['runtimes'][string]
@@ -288,11 +357,15 @@ export type RuntimeConfig = Omit<ParsedRuntime, 'provide'> & { readonly provide:
 export type ProbeConfig = ParsedRuntime['probe']
 export type PolicyConfig = ParsedRuntime['policy']
 
+export type PluginsConfig = Omit<Parsed['plugins'], 'subscriptions'> & {
+  readonly subscriptions: Readonly<Record<string, Subscription>>
+}
 export type SessionsConfig = Parsed['sessions']
 
 export interface Config {
   readonly registry?: string
   readonly runtimes: Readonly<Record<string, RuntimeConfig>>
+  readonly plugins: PluginsConfig
   readonly sessions: SessionsConfig
   readonly journal: Parsed['journal']
 }
@@ -350,7 +423,7 @@ export function parseConfig(value: unknown, folder: string, source = 'the config
       source,
       result.error.issues.flatMap((issue) => problemsIn(issue, [])),
     )
-  const { registry, runtimes, sessions, journal } = result.data
+  const { registry, runtimes, plugins, sessions, journal } = result.data
   const problems: ConfigProblem[] = []
   const resolved = Object.entries(runtimes).map(([name, entry]) => {
     const provide = resolveProvided(entry.provide, folder, (at, message) =>
@@ -358,10 +431,21 @@ export function parseConfig(value: unknown, folder: string, source = 'the config
     )
     return [name, { ...resolvePaths(entry, folder), provide }] as const
   })
+  const subscriptions = Object.entries(plugins.subscriptions).map(([name, entry]) => {
+    const wanted = typeof entry === 'string' ? { version: entry, targets: ['local'] } : entry
+    for (const one of wanted.targets)
+      if (one !== 'local' && !Object.hasOwn(plugins.targets, one))
+        problems.push({
+          at: `plugins.subscriptions.${name}.targets`,
+          message: `there is no target "${one}"${didYouMean(one, ['local', ...Object.keys(plugins.targets)])}`,
+        })
+    return [name, wanted] as const
+  })
   if (problems.length > 0) throw invalid(source, problems)
   return {
     ...(registry !== undefined && { registry }),
     runtimes: Object.fromEntries(resolved),
+    plugins: { ...plugins, subscriptions: Object.fromEntries(subscriptions) },
     sessions: resolveCommand(sessions, folder),
     journal,
   }

@@ -1,6 +1,7 @@
 import { join } from 'node:path'
 import {
   daemonSupervision,
+  type InstallContext,
   type LaunchContext,
   pluginInstall,
   pluginRemove,
@@ -15,7 +16,7 @@ import { Daemons } from './daemons.ts'
 import { type ErrorRecord, errorRecord, InstarError } from './errors.ts'
 import { supervisionEffects } from './flows/daemon-supervision.ts'
 import type { DaemonWorld } from './flows/daemon-world.ts'
-import { installEffects } from './flows/plugin-install.ts'
+import { installEffects, resolveOffer } from './flows/plugin-install.ts'
 import { removeEffects } from './flows/plugin-remove.ts'
 import type { PluginWorld } from './flows/plugin-world.ts'
 import { adjustEffects } from './flows/runtime-adjust.ts'
@@ -32,8 +33,7 @@ import { ManagedRuntime, type RuntimeStatus } from './managed-runtime.ts'
 import type { ManagedSessions } from './managed-sessions.ts'
 import { didYouMean } from './nearest.ts'
 import { packageVersion } from './package-info.ts'
-import { LocalTarget } from './plugins/local-target.ts'
-import { draftTag } from './releases/draft.ts'
+import { Targets } from './plugins/targets.ts'
 import { ReleaseStore } from './releases/store.ts'
 import type { Notice } from './run/apply.ts'
 import type { AnyFlow } from './run/flow.ts'
@@ -149,8 +149,14 @@ export class Controller implements AsyncDisposable {
     daemonWorld: DaemonWorld,
     autoUpdate: boolean,
     private readonly pluginWorld: PluginWorld,
+    private readonly targets: Targets,
   ) {
-    this.plugins = new ManagedPlugins({ interpreter, world: pluginWorld })
+    this.plugins = new ManagedPlugins({
+      interpreter,
+      targets,
+      subscriptions: config.plugins.subscriptions,
+      resolve: (plugin, wanted, signal) => resolveOffer(pluginWorld, plugin, wanted, signal),
+    })
     this.daemons = new Daemons(config.sessions, { interpreter, world: daemonWorld, autoUpdate })
     const host = { home, interpreter, store }
     this.managed = new Map(
@@ -189,6 +195,7 @@ export class Controller implements AsyncDisposable {
       ...(preferArms !== undefined && { preferArms }),
     }
     const daemonWorld = daemonWorldOf(home, config, options)
+    const targets = new Targets(home, config.plugins.targets)
     const pluginWorld: PluginWorld = {
       store: await ReleaseStore.open({
         home,
@@ -196,9 +203,9 @@ export class Controller implements AsyncDisposable {
         report: (plugin, problem) => logger.warn({ plugin, ...problem }, 'a problem with stored releases'),
       }),
       registry: config.registry,
-      signatures: 'prefer',
-      keep: 2,
-      target: (name) => targetOf(home, name),
+      ...config.plugins.policy,
+      inUse: (plugin) => (interpreter === undefined ? [] : pluginReleasesInUse(interpreter, plugin)),
+      target: (address) => targets.at(address),
     }
     let die: (error: Error) => void
     const failed = new Promise<Error>((resolve) => {
@@ -227,6 +234,7 @@ export class Controller implements AsyncDisposable {
       daemonWorld,
       autoUpdate,
       pluginWorld,
+      targets,
     )
     interpreter.subscribe((change) => logNotice(logger, change))
     if (observe) return controller
@@ -340,7 +348,7 @@ export class Controller implements AsyncDisposable {
       for (const work of this.closers) await work()
       await this.daemons.close()
       const stopping = [
-        ...runtimes.map(({ schedule }) => schedule?.stop(new Detached())),
+        ...[this.plugins, ...runtimes].map(({ schedule }) => schedule?.stop(new Detached())),
         ...(leaveRunning || this.observing || this.failure !== null ? [] : runtimes.map((runtime) => runtime.stop())),
       ]
       // One that cannot be ended must not keep the others, and the journal, from being closed.
@@ -351,6 +359,7 @@ export class Controller implements AsyncDisposable {
       await this.interpreter.close()
       await this.store.close()
       await this.pluginWorld.store.close()
+      await this.targets.close()
     }
   }
 
@@ -363,6 +372,18 @@ export class Controller implements AsyncDisposable {
         onError: (error) => this.logger.warn({ err: error, runtime: name }, 'a scheduled check failed'),
       })
     }
+    const { subscriptions, check } = this.config.plugins
+    if (Object.keys(subscriptions).length > 0)
+      this.plugins.schedule = startSchedule({
+        ...check,
+        task: async (signal) => {
+          const drifts = await this.plugins.follow({ signal })
+          for (const drift of drifts)
+            if (drift.standing !== 'current') this.logger.warn(drift, 'a plugin is not what is subscribed to')
+          return drifts.every(({ standing }) => standing !== 'check-failed')
+        },
+        onError: (error) => this.logger.warn({ err: error }, 'a scheduled check of plugins failed'),
+      })
   }
 }
 
@@ -389,11 +410,6 @@ function flowsOf(world: RuntimeWorld, daemonWorld: DaemonWorld, pluginWorld: Plu
   ]
 }
 
-function targetOf(home: string, name: string): LocalTarget {
-  if (name === 'local') return new LocalTarget(join(home, 'plugins'), draftTag(home))
-  throw new InstarError('PLUGIN_TARGET_UNKNOWN', `there is no target "${name}"${didYouMean(name, ['local'])}`)
-}
-
 function configOf(config: Config, name: string): RuntimeConfig {
   const runtime = Object.hasOwn(config.runtimes, name) ? config.runtimes[name] : undefined
   if (runtime === undefined) throw runtimeUnknown(config, name)
@@ -418,6 +434,14 @@ function releasesInUse(interpreter: Interpreter, name: string): ReleaseRef[] {
     .filter(({ key }) => key === name)
     .map(({ context }) => (context as LaunchContext).candidate?.release)
   return candidates.filter((release) => release !== null && release !== undefined)
+}
+
+function pluginReleasesInUse(interpreter: Interpreter, plugin: string): ReleaseRef[] {
+  return interpreter.list().flatMap(({ status, machine, context }) => {
+    if (status !== 'active' || !machine.startsWith('plugin-install@')) return []
+    const install = context as InstallContext
+    return install.plugin === plugin && install.release !== null ? [install.release] : []
+  })
 }
 
 function undecidedReleases(interpreter: Interpreter, name: string): ReleaseRef[] {

@@ -244,7 +244,35 @@ export const codes = {
     hint: 'What was live before could not be put back. Look after the target, then `instar plugin rollback` or install again.',
   },
   PLUGIN_NOTHING_BEFORE: { retry: false, hint: 'No other version of it is kept there. Install the one you want.' },
-  PLUGIN_TARGET_UNKNOWN: { retry: false, exit: 2, hint: 'Name a target that exists: local.' },
+  PLUGIN_TARGET_UNKNOWN: {
+    retry: false,
+    exit: 2,
+    hint: 'Give `local`, ssh://[user@]host[:port]/path, exec:PREFIX#/path, or a name from `plugins.targets`.',
+  },
+  PLUGIN_TARGET_INVALID: {
+    retry: false,
+    exit: 2,
+    hint: 'Give ssh://[user@]host[:port]/path or exec:PREFIX#/path, with an absolute path.',
+  },
+  TARGET_UNREACHABLE: {
+    retry: true,
+    exit: 3,
+    hint: 'Try the same command by hand: `ssh HOST true`, or the prefix with `true` behind it. A prefix has to pass its input on, as `docker exec -i` does.',
+  },
+  TARGET_HOST_KEY: {
+    retry: false,
+    hint: 'Connect once by hand with `ssh HOST`, compare the key, and accept it there. Instar never adds one.',
+  },
+  TARGET_DENIED: {
+    retry: false,
+    exit: 4,
+    hint: 'Nothing is asked here, so a key has to do: try `ssh -o BatchMode=yes HOST true`.',
+  },
+  TARGET_UNSUPPORTED: {
+    retry: false,
+    hint: 'The target needs sh, tar, find, sort, sed, readlink, sha256sum or shasum, and a mv that knows -T (GNU or BusyBox).',
+  },
+  TARGET_FAILED: { retry: true, hint: 'A step on the target failed. The message has what it said; look there.' },
   // ---- sessions and their daemon
   DAEMON_NOT_RUNNING: { retry: true, exit: 3, hint: 'Start one with `instar daemon start`.' },
   DAEMON_GONE: {

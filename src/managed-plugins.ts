@@ -1,14 +1,24 @@
-import type { Failure, InstallOutcome, InstallResult, PluginChange, RemoveResult } from '../machines/index.ts'
+import type {
+  Failure,
+  InstallOutcome,
+  InstallResult,
+  PluginChange,
+  PluginOffer,
+  RemoveResult,
+} from '../machines/index.ts'
+import type { Subscription } from './config.ts'
 import { errorFrom, errorRecord, InstarError, type InstarErrorCode } from './errors.ts'
-import type { PluginWorld } from './flows/plugin-world.ts'
 import type { Asked } from './managed-runtime.ts'
 import { didYouMean } from './nearest.ts'
 import { readSpec } from './plugins/spec.ts'
-import type { Interpreter } from './run/interpreter.ts'
+import type { Target } from './plugins/target.ts'
+import type { Targets } from './plugins/targets.ts'
+import { Detached, type Interpreter } from './run/interpreter.ts'
 import { until } from './run/until.ts'
+import type { Schedule } from './runtime/schedule.ts'
 
 export interface PluginAsked extends Asked {
-  /** Default `local`. */
+  /** `local` (default), a name from the configuration, `ssh://[user@]host[:port]/path` or `exec:PREFIX#/path`. */
   readonly target?: string | undefined
   /** What relative paths are resolved against. Default: the working directory. */
   readonly folder?: string | undefined
@@ -69,13 +79,42 @@ export interface PluginVerdict {
   readonly problems: readonly string[]
 }
 
+/** How a plugin that is subscribed to stands on one target. */
+export interface PluginDrift {
+  readonly plugin: string
+  readonly target: string
+  /** The dist-tag, range or exact version that is followed. */
+  readonly wanted: string
+  /** What is live there, as it was read there. */
+  readonly live: string | null
+  /** What is meant by `wanted` today; null where that could not be learned. */
+  readonly offered: string | null
+  /** `refused`: it was tried, and what is offered is bad. */
+  readonly standing: 'current' | 'behind' | 'refused' | 'check-failed'
+  readonly code?: string
+  readonly reason?: string
+}
+
+export interface PluginsHost {
+  readonly interpreter: Interpreter
+  readonly targets: Targets
+  readonly subscriptions: Readonly<Record<string, Subscription>>
+  /** Which exact version is meant. */
+  resolve(plugin: string, wanted: string, signal: AbortSignal): Promise<PluginOffer>
+}
+
 const defaultTarget = 'local'
 
 /** The plugins on targets, through runs of their machines. What is done to one plugin on one target is done in turns. */
 export class ManagedPlugins {
   private readonly turns = new Map<string, Promise<unknown>>()
 
-  constructor(private readonly host: { readonly interpreter: Interpreter; readonly world: PluginWorld }) {}
+  /** Versions that were tried for a subscription and are bad, by where: trying them again would change nothing. */
+  private readonly refused = new Map<string, { readonly version: string; readonly told: Told }>()
+  /** Set by the controller where subscriptions are followed. */
+  schedule: Schedule | null = null
+
+  constructor(private readonly host: PluginsHost) {}
 
   /**
    * Installs what `spec` names, in place of the version that is live. The outcome says what became of it; a source that
@@ -86,9 +125,9 @@ export class ManagedPlugins {
    *   `TARBALL_INVALID`; `ABORTED`.
    */
   async install(spec: string, { target = defaultTarget, folder = process.cwd(), ...asked }: PluginAsked = {}) {
-    this.host.world.target(target)
-    const { name, wanted } = await readSpec(spec, folder)
-    return this.inTurn({ plugin: name, target }, () => this.run({ plugin: name, target, wanted }, asked))
+    const place = this.place(target)
+    const { name: plugin, wanted } = await readSpec(spec, folder)
+    return this.inTurn(plugin, place, () => this.run({ plugin, wanted }, place, asked))
   }
 
   /**
@@ -126,75 +165,139 @@ export class ManagedPlugins {
    * @throws {InstarError} `PLUGIN_UNKNOWN`, `PLUGIN_NOTHING_BEFORE`, `PLUGIN_TARGET_UNKNOWN`; `ABORTED`.
    */
   async rollback(name: string, { target = defaultTarget, ...asked }: PluginAsked = {}): Promise<PluginInstallation> {
-    return this.inTurn({ plugin: name, target }, async () => {
-      await this.assertKnown(name, target)
-      return this.run({ plugin: name, target, wanted: null }, asked)
+    const place = this.place(target)
+    return this.inTurn(name, place, async () => {
+      await this.assertKnown(name, place)
+      return this.run({ plugin: name, wanted: null }, place, asked)
     })
   }
 
   /** @throws {InstarError} `PLUGIN_UNKNOWN`, `PLUGIN_TARGET_UNKNOWN`, and what kept it from being removed. */
   async remove(name: string, { target = defaultTarget, signal }: PluginAsked = {}): Promise<RemoveResult> {
     const { interpreter } = this.host
-    const input = { plugin: name, target }
-    return this.inTurn(input, async () => {
-      await this.assertKnown(name, target)
-      const { run } = await interpreter.start('plugin-remove', { key: keyOf(input), input, busy: 'join' })
+    const place = this.place(target)
+    return this.inTurn(name, place, async () => {
+      await this.assertKnown(name, place)
+      const input = { plugin: name, target: place.address }
+      const { run } = await interpreter.start('plugin-remove', { key: keyOf(name, place), input, busy: 'join' })
       const { output } = await until(interpreter, run, ({ status }) => status !== 'active', { signal })
       const result = output as RemoveResult
       if (result.failure !== null) throw errorFrom(result.failure)
-      return result
+      return { ...result, target }
     })
   }
 
-  /** What a target has. */
-  async list({ target: name = defaultTarget }: PluginAsked = {}): Promise<PluginStatus[]> {
-    const target = this.host.world.target(name)
-    const found = (await target.plugins()).sort().map(async (plugin): Promise<PluginStatus> => {
-      try {
-        const { live, previous, trees } = await target.shelf(plugin)
-        const versionOf = (folder: string | null) => trees.find((tree) => tree.folder === folder)?.seal?.version ?? null
-        const kept = trees.flatMap(({ seal }) => seal?.version ?? [])
-        return { name: plugin, target: name, version: versionOf(live), previous: versionOf(previous), kept }
-      } catch (error) {
-        // One that something else has the place of must not hide the others.
-        const { message } = errorRecord(error)
-        return { name: plugin, target: name, version: null, previous: null, kept: [], problem: message }
-      }
+  /** What a target has. @throws {InstarError} `PLUGIN_TARGET_UNKNOWN`; what keeps it from being reached. */
+  async list({ target = defaultTarget }: PluginAsked = {}): Promise<PluginStatus[]> {
+    const surveyed = await this.place(target).at.survey()
+    const all = surveyed.map(({ plugin: name, ...one }): PluginStatus => {
+      // One that something else has the place of must not hide the others.
+      if ('problem' in one)
+        return { name, target, version: null, previous: null, kept: [], problem: one.problem.message }
+      const { live, previous, trees } = one.shelf
+      const versionOf = (folder: string | null) => trees.find((tree) => tree.folder === folder)?.seal?.version ?? null
+      const kept = trees.flatMap(({ seal }) => seal?.version ?? [])
+      return { name, target, version: versionOf(live), previous: versionOf(previous), kept }
     })
-    const all = await Promise.all(found)
     return all.filter(({ version, kept, problem }) => version !== null || kept.length > 0 || problem !== undefined)
   }
 
   /** Compares the live trees with their seals, byte for byte; of one plugin, or of all. */
-  async verify(name: string | undefined, { target: of = defaultTarget }: PluginAsked = {}): Promise<PluginVerdict[]> {
-    if (name !== undefined) await this.assertKnown(name, of)
-    const target = this.host.world.target(of)
+  async verify(name: string | undefined, { target = defaultTarget }: PluginAsked = {}): Promise<PluginVerdict[]> {
+    const place = this.place(target)
+    if (name !== undefined) await this.assertKnown(name, place)
+    const names = name === undefined ? (await place.at.survey()).map(({ plugin }) => plugin) : [name]
     const verdicts: PluginVerdict[] = []
-    for (const plugin of name === undefined ? (await target.plugins()).sort() : [name])
+    for (const plugin of names)
       try {
-        const read = await target.readLive(plugin)
-        const problems = read === null ? ['it is not live'] : read.problems
-        const version = read?.seal?.version ?? null
-        verdicts.push({ name: plugin, target: of, version, whole: problems.length === 0, problems })
+        const { found } = await place.at.look(plugin)
+        const problems = found === null ? ['it is not live'] : found.problems
+        const version = found?.seal?.version ?? null
+        verdicts.push({ name: plugin, target, version, whole: problems.length === 0, problems })
       } catch (error) {
-        verdicts.push({ name: plugin, target: of, version: null, whole: false, problems: [errorRecord(error).message] })
+        verdicts.push({ name: plugin, target, version: null, whole: false, problems: [errorRecord(error).message] })
       }
     return verdicts
   }
 
   /** Removes what interrupted installs have left. Nothing of an install that is under way. */
-  async sweep({ target: name = defaultTarget }: PluginAsked = {}): Promise<{ removed: string[] }> {
-    const target = this.host.world.target(name)
+  async sweep({ target = defaultTarget }: PluginAsked = {}): Promise<{ removed: string[] }> {
+    const place = this.place(target)
     const removed: string[] = []
-    for (const plugin of await target.plugins())
-      if (this.host.interpreter.active('plugin-install', keyOf({ plugin, target: name })) === undefined)
-        removed.push(...(await target.sweep(plugin)))
+    for (const { plugin } of await place.at.survey())
+      if (this.host.interpreter.active('plugin-install', keyOf(plugin, place)) === undefined)
+        removed.push(...(await place.at.sweep(plugin)))
     return { removed }
   }
 
+  /**
+   * How what is subscribed to stands. Nothing is remembered about it: what is live is read on the target, each time.
+   *
+   * @throws {InstarError} `ABORTED`
+   */
+  async check({ signal = new AbortController().signal }: Pick<Asked, 'signal'> = {}): Promise<PluginDrift[]> {
+    const subscribed = Object.entries(this.host.subscriptions).flatMap(([plugin, { version: wanted, targets }]) =>
+      targets.map((target) => ({ plugin, target, wanted })),
+    )
+    const drifts: PluginDrift[] = []
+    for (const one of subscribed) {
+      signal.throwIfAborted()
+      drifts.push(await this.drift(one, signal))
+    }
+    return drifts
+  }
+
+  /** Checks, and installs what is behind, once. Answers with how everything stands then. */
+  async follow(asked: Asked = {}): Promise<PluginDrift[]> {
+    const { signal } = asked
+    const drifts: PluginDrift[] = []
+    for (const drift of await this.check({ signal })) {
+      if (drift.standing !== 'behind') drifts.push(drift)
+      else drifts.push(await this.apply(drift, asked))
+    }
+    return drifts
+  }
+
+  private async drift(
+    subscribed: Pick<PluginDrift, 'plugin' | 'target' | 'wanted'>,
+    signal: AbortSignal,
+  ): Promise<PluginDrift> {
+    const { plugin, target, wanted } = subscribed
+    let live: string | null = null
+    try {
+      const place = this.place(target)
+      const shelf = await place.at.shelf(plugin)
+      live = shelf.trees.find(({ folder }) => folder === shelf.live)?.seal?.version ?? null
+      const { version: offered } = await this.host.resolve(plugin, wanted, signal)
+      if (live === offered) return { ...subscribed, live, offered, standing: 'current' }
+      const refused = this.refused.get(keyOf(plugin, place))
+      if (refused?.version === offered) return { ...subscribed, live, offered, standing: 'refused', ...refused.told }
+      return { ...subscribed, live, offered, standing: 'behind' }
+    } catch (error) {
+      signal.throwIfAborted()
+      const { code, message: reason } = errorRecord(error)
+      return { ...subscribed, live, offered: null, standing: 'check-failed', ...(code && { code }), reason }
+    }
+  }
+
+  private async apply(drift: PluginDrift, asked: Asked): Promise<PluginDrift> {
+    const { plugin, target, offered } = drift
+    const place = this.place(target)
+    const { outcome, code, reason } = await this.install(`${plugin}@${offered}`, { ...asked, target })
+    if (outcome === 'installed' || outcome === 'current') return { ...drift, live: offered, standing: 'current' }
+    const told = { ...(code && { code }), ...(reason && { reason }) }
+    if (outcome === 'rejected') this.refused.set(keyOf(plugin, place), { version: offered!, told })
+    return { ...drift, standing: outcome === 'rejected' ? 'refused' : 'check-failed', ...told }
+  }
+
+  private place(name: string): Place {
+    const address = this.host.targets.address(name)
+    return { name, address, at: this.host.targets.at(address) }
+  }
+
   /** Runs of two machines would not wait for each other by themselves. */
-  private async inTurn<T>(place: { plugin: string; target: string }, work: () => Promise<T>): Promise<T> {
-    const key = keyOf(place)
+  private async inTurn<T>(plugin: string, place: Place, work: () => Promise<T>): Promise<T> {
+    const key = keyOf(plugin, place)
     const before = this.turns.get(key)
     const turn = (async () => {
       await before?.catch(() => {}) // told to whoever asked for it
@@ -219,30 +322,51 @@ export class ManagedPlugins {
   }
 
   private async run(
-    input: { readonly plugin: string; readonly target: string; readonly wanted: string | null },
+    { plugin, wanted }: { readonly plugin: string; readonly wanted: string | null },
+    place: Place,
     { signal, onProgress }: Asked,
   ): Promise<PluginInstallation> {
     const { interpreter } = this.host
-    const { run } = await interpreter.start('plugin-install', { key: keyOf(input), input, busy: 'wait' })
-    const giveUp = () => void interpreter.send(run, { type: 'cancel' }).catch(() => {}) // it has ended
+    const input = { plugin, target: place.address, wanted }
+    const { run } = await interpreter.start('plugin-install', { key: keyOf(plugin, place), input, busy: 'wait' })
+    const detached = new AbortController()
+    const giveUp = () => {
+      if (signal?.reason instanceof Detached) detached.abort(signal.reason)
+      else void interpreter.send(run, { type: 'cancel' }).catch(() => {}) // it has ended
+    }
     signal?.addEventListener('abort', giveUp, { once: true })
     if (signal?.aborted) giveUp()
     try {
-      const { output } = await until(interpreter, run, ({ status }) => status !== 'active', { onProgress })
-      return resultOf(output as InstallResult)
+      const { output } = await until(interpreter, run, ({ status }) => status !== 'active', {
+        signal: detached.signal,
+        onProgress,
+      })
+      return { ...resultOf(output as InstallResult), target: place.name }
     } finally {
       signal?.removeEventListener('abort', giveUp)
     }
   }
 
-  private async assertKnown(name: string, target: string): Promise<void> {
-    const known = (await this.list({ target })).map((plugin) => plugin.name)
+  private async assertKnown(name: string, place: Place): Promise<void> {
+    const known = (await this.list({ target: place.name })).map((plugin) => plugin.name)
     if (!known.includes(name))
-      throw new InstarError('PLUGIN_UNKNOWN', `${target} has no plugin "${name}"${didYouMean(name, known)}`)
+      throw new InstarError('PLUGIN_UNKNOWN', `${place.name} has no plugin "${name}"${didYouMean(name, known)}`)
   }
 }
 
-const keyOf = ({ plugin, target }: { plugin: string; target: string }) => `${target} ${plugin}`
+interface Told {
+  readonly code?: string
+  readonly reason?: string
+}
+
+interface Place {
+  /** As it was asked for. */
+  readonly name: string
+  readonly address: string
+  readonly at: Target
+}
+
+const keyOf = (plugin: string, { address }: Place) => `${address} ${plugin}`
 
 function resultOf({ outcome, failure, rollBackFailure, ...rest }: InstallResult): PluginInstallation {
   if (outcome === 'cancelled') throw new InstarError('ABORTED', `the installation of ${rest.plugin} was cancelled`)
@@ -254,5 +378,5 @@ function resultOf({ outcome, failure, rollBackFailure, ...rest }: InstallResult)
   }
 }
 
-const told = (failure: Failure | null) =>
+const told = (failure: Failure | null): Told =>
   failure === null ? {} : { ...(failure.code !== undefined && { code: failure.code }), reason: failure.message }

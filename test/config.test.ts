@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import { loadConfig, parseConfig, parseDuration } from '../src/config.ts'
-import { sessionDefaults } from '../src/config-defaults.ts'
+import { pluginDefaults, sessionDefaults } from '../src/config-defaults.ts'
 import { configJsonSchema } from '../src/config-json-schema.ts'
 import type { InstarError } from '../src/errors.ts'
 
@@ -50,7 +50,12 @@ test('a runtime needs a package, an entry and a probe; everything else has a def
 })
 
 test('no configuration at all is a configuration', () => {
-  expect(parseConfig({}, '/')).toEqual({ runtimes: {}, sessions: sessionDefaults, journal: { padBytes: 0 } })
+  expect(parseConfig({}, '/')).toEqual({
+    runtimes: {},
+    plugins: pluginDefaults,
+    sessions: sessionDefaults,
+    journal: { padBytes: 0 },
+  })
 })
 
 test('an unknown key is named with its place and the nearest known one', () => {
@@ -61,7 +66,9 @@ test('an unknown key is named with its place and the nearest known one', () => {
   expect(problemsOf(withRuntime({ probe: { http: '/', contian: 'x' } }))).toEqual([
     'runtimes.kanban.probe: unknown key "contian"; did you mean "contains"?',
   ])
-  expect(problemsOf({ xyz: 1 })).toEqual([': unknown key "xyz"; known: $schema, registry, runtimes, sessions, journal'])
+  expect(problemsOf({ xyz: 1 })).toEqual([
+    ': unknown key "xyz"; known: $schema, registry, runtimes, plugins, sessions, journal',
+  ])
 })
 
 test('all problems are listed at once', () => {

@@ -38,6 +38,7 @@ export const doctor: Command<[]> = async (cli) => {
     ...configFindings,
     ...(await examineRuntimes(cli, config, condition)),
     ...(await examineSessions(cli, config, condition)),
+    ...(await examineTargets(config, condition)),
   ]
   const isBad = findings.some(({ verdict }) => verdict === 'bad')
   await cli.output.document({ sound: !isBad, findings }, () => findings.map(findingText).join(''))
@@ -284,4 +285,25 @@ function examineDaemon({ name, state, running, wanted, failure }: DaemonStatus):
     return [{ about, verdict: 'warning', message, remedy: `instar daemon restart ${name}, once there is a keeper` }]
   }
   return [good(about, `${version} runs, pid ${pid}, keeper ${keeper.pid}`)]
+}
+
+/** Looks at each place as an install would, before it sends anything there. */
+async function examineTargets(config: Config | undefined, condition: HomeCondition): Promise<Finding[]> {
+  const named = Object.entries(config?.plugins.targets ?? {})
+  if (named.length === 0 || condition.state !== 'ours') return []
+  const { Targets } = await import('../plugins/targets.ts')
+  const targets = new Targets(condition.path, Object.fromEntries(named))
+  const examined = named.map(async ([name, address]): Promise<Finding> => {
+    try {
+      await targets.at(targets.address(name)).look('instar')
+      return good(`target ${name}`, address)
+    } catch (error) {
+      return bad(`target ${name}`, error)
+    }
+  })
+  try {
+    return await Promise.all(examined)
+  } finally {
+    await targets.close()
+  }
 }

@@ -89,3 +89,26 @@ export const sweep: Command<[options: Options]> = async (cli, { target }) => {
   )
   return exit.done
 }
+
+export const check: Command<[options: { readonly apply?: true }]> = async (cli, { apply = false }) => {
+  await using controller = await reachController(cli)
+  const { plugins } = await controller.perform('plugin.check', { apply }, asking(cli, 'subscriptions'))
+  await cli.output.result({ plugins }, () =>
+    plugins.length === 0
+      ? 'Nothing is subscribed to; `plugins.subscriptions` of the configuration names what is.\n'
+      : table(
+          ['NAME', 'TARGET', 'WANTED', 'LIVE', 'OFFERED', 'STANDING', 'WHY'],
+          plugins.map(({ plugin, target, wanted, live, offered, standing, reason }) => [
+            plugin,
+            target,
+            wanted,
+            live,
+            offered,
+            standing,
+            reason,
+          ]),
+        ),
+  )
+  if (plugins.some(({ standing }) => standing === 'check-failed')) return exit.failed
+  return plugins.every(({ standing }) => standing === 'current') ? exit.done : exit.keptOld
+}

@@ -256,7 +256,8 @@ function addSession(session: Commander, run: Run): void {
 }
 
 function addPlugin(plugin: Commander, run: Run): void {
-  const targetOption = () => new Option('--target <target>', 'where it is installed').default('local')
+  const targetOption = () =>
+    new Option('--target <target>', 'local, a name from the configuration, ssh://… or exec:…').default('local')
 
   const install = run(async () => (await import('./plugin.ts')).install)
   plugin
@@ -299,6 +300,13 @@ function addPlugin(plugin: Commander, run: Run): void {
     .description('remove what interrupted installs have left')
     .addOption(targetOption())
     .action((options, command) => sweep(globalsOf(command), options))
+
+  const check = run(async () => (await import('./plugin.ts')).check)
+  plugin
+    .command('check')
+    .description('what is subscribed to and is not live; exit 5 where something is behind')
+    .option('--apply', 'install what is behind')
+    .action((options, command) => check(globalsOf(command), options))
 }
 
 function addJournal(journal: Commander, run: Run): void {

@@ -29,7 +29,10 @@ export type Served = Pick<
   runtime(
     name: string,
   ): Pick<ManagedRuntime, 'status' | 'check' | 'launch' | 'stop' | 'rollback' | 'ban' | 'unban' | 'prune'>
-  readonly plugins: Pick<ManagedPlugins, 'installEach' | 'list' | 'verify' | 'rollback' | 'remove' | 'sweep'>
+  readonly plugins: Pick<
+    ManagedPlugins,
+    'installEach' | 'list' | 'verify' | 'rollback' | 'remove' | 'sweep' | 'check' | 'follow'
+  >
   readonly daemons: {
     readonly names: readonly string[]
     get(name?: string): Pick<ManagedDaemon, 'name' | 'status' | 'start' | 'update' | 'restart' | 'stop'>
@@ -196,6 +199,13 @@ export const verbs = {
   'plugin.sweep': verb({
     params: onTarget,
     perform: ({ plugins }, { target }) => plugins.sweep({ target }),
+  }),
+  /** With `apply`, installs what is behind. */
+  'plugin.check': verb({
+    params: z.strictObject({ apply: z.boolean().default(false) }),
+    perform: async ({ plugins }, { apply }, { signal, progress }) => ({
+      plugins: apply ? await plugins.follow({ signal, onProgress: progress }) : await plugins.check({ signal }),
+    }),
   }),
   /** At most `limit` records from `from` on; 0 is the first one that is still there. */
   'journal.read': verb({

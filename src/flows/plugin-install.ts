@@ -5,7 +5,7 @@ import { classifyChange } from '../plugins/classify.ts'
 import { filePrefix, identityOf } from '../plugins/spec.ts'
 import type { Target } from '../plugins/target.ts'
 import { type Draft, draftTag } from '../releases/draft.ts'
-import { contentOf } from '../releases/layout.ts'
+import { readListing } from '../releases/seal.ts'
 import type { EffectsOf } from '../run/flow.ts'
 import { blaming, offerFault } from './blame.ts'
 import { download, flushDraft, integrityOf, tarballIn, unpackAs, unpackChecked } from './package-draft.ts'
@@ -16,7 +16,11 @@ export const installEffects = (world: PluginWorld) =>
   ({
     resolve: ({ plugin, wanted }, { signal }) => blaming(offerFault, () => resolveOffer(world, plugin, wanted, signal)),
 
-    look: ({ plugin, target }) => find(world.target(target), plugin),
+    // What was proven for another target, or before a version was left, need not be fetched again.
+    look: async ({ plugin, target, offer }, { signal }) => ({
+      before: await find(world.target(target), plugin),
+      release: await sealedAs(world, offer, signal),
+    }),
 
     lookBack: async ({ plugin, target: name }) => {
       const target = world.target(name)
@@ -28,9 +32,6 @@ export const installEffects = (world: PluginWorld) =>
     fetch: ({ plugin, offer }, { key, signal, progress }) =>
       blaming(offerFault, async () => {
         const { integrity, source } = offer
-        // What was proven for another target, or before a version was left, need not be fetched again.
-        if (integrity !== null && (await sealedAs(world, plugin, { ...offer, integrity }, signal)) !== null)
-          return { draft: key, integrity }
         await using draft = await world.store.draft(plugin, key, { signal })
         if (source.kind === 'registry') await download(draft, registryOffer(offer), { signal, progress })
         else await packInto(draft, source, signal)
@@ -38,11 +39,9 @@ export const installEffects = (world: PluginWorld) =>
         return { draft: key, integrity: integrity ?? (await integrityOf(tarballIn(draft))) }
       }),
 
-    // What was sealed before it could be said is found again; its draft may be gone, or on its way there.
-    verify: ({ plugin, offer, draft: key, integrity }, { signal, progress }) =>
+    verify: ({ plugin, offer, draft: key }, { signal, progress }) =>
       blaming(offerFault, async () => {
         progress({ phase: 'verifying', version: offer.version })
-        if ((await sealedAs(world, plugin, { version: offer.version, integrity }, signal)) !== null) return
         const { signatures } = world
         await using draft = await world.store.draft(plugin, key, { signal })
         if (offer.source.kind === 'registry') await unpackChecked(draft, registryOffer(offer), { signatures, signal })
@@ -54,23 +53,20 @@ export const installEffects = (world: PluginWorld) =>
       blaming(offerFault, async () => {
         progress({ phase: 'sealing', version: offer.version })
         await using draft = await world.store.draft(plugin, key, { signal })
-        const sealed = await sealedAs(world, plugin, { version: offer.version, integrity }, signal)
-        if (sealed !== null) {
-          await draft.discard()
-          return sealed
-        }
         const source = offer.source.kind === 'registry' ? offer.source.registry : offer.source.path
         const { version, digest } = await draft.seal({ version: offer.version, integrity, source, signal })
         return { version, digest }
       }),
 
+    // The bytes that arrive are compared with this digest, so they need not be read here before.
     stage: async ({ plugin, target, release }, { key, signal, progress }) => {
       progress({ phase: 'staging', version: release.version })
-      const verdict = await world.store.verify({ ...release, name: plugin }, { full: true, signal })
-      if (!verdict.whole)
-        throw new InstarError(verdict.code, `${plugin} ${release.version}: ${verdict.problems.join('; ')}`)
-      const content = contentOf(verdict.release)
-      return world.target(target).put({ plugin, ...release, content, key: draftTag(key), signal, progress })
+      const found = await world.store.find(plugin, release)
+      if (found === null)
+        throw new InstarError('RELEASE_INCOMPLETE', `${plugin} ${release.version} is no longer in the store`)
+      const { content } = found
+      const listing = await readListing(found)
+      return world.target(target).put({ plugin, ...release, content, listing, key: draftTag(key), signal, progress })
     },
 
     snapshot: async ({ plugin, target, before }) =>
@@ -79,22 +75,19 @@ export const installEffects = (world: PluginWorld) =>
     swap: async ({ plugin, target, staged }) => world.target(target).point(plugin, 'live', staged.folder),
 
     readBack: async ({ plugin, target: name, staged, before }) => {
-      const target = world.target(name)
-      const now = await assertLive(target, plugin, staged)
-      if (before.live === null) return { change: 'restart' }
-      return { change: classifyChange(await target.readTree(plugin, before.live.folder), now!) }
+      const old = before.live?.folder
+      const look = await assertLive(world.target(name), plugin, staged, old === undefined ? [] : [old])
+      const spare = look.trees.filter(({ folder }) => folder !== look.live && folder !== look.previous)
+      const byAge = spare.sort((a, b) => (b.seal?.sealedAt ?? '').localeCompare(a.seal?.sealedAt ?? ''))
+      return {
+        change: old === undefined ? 'restart' : classifyChange(look.others.get(old)!, look.found!),
+        spare: byAge.slice(world.keep).map(({ folder }) => folder),
+      }
     },
 
-    prune: async ({ plugin, target: name }) => {
-      const target = world.target(name)
-      const { live, previous, trees } = await target.shelf(plugin)
-      const spare = trees.filter(({ folder }) => folder !== live && folder !== previous)
-      const byAge = spare.sort((a, b) => (b.seal?.sealedAt ?? '').localeCompare(a.seal?.sealedAt ?? ''))
-      await target.remove(
-        plugin,
-        byAge.slice(world.keep).map(({ folder }) => folder),
-      )
-      await world.store.prune(plugin, { keep: world.keep })
+    prune: async ({ plugin, target, spare }) => {
+      if (spare.length > 0) await world.target(target).remove(plugin, spare)
+      await world.store.prune(plugin, { keep: world.keep, inUse: world.inUse(plugin) })
     },
 
     goBack: async ({ plugin, target: name, before }) => {
@@ -122,19 +115,19 @@ export const installEffects = (world: PluginWorld) =>
 /** A whole release that was made of these very bytes; null where there is none. */
 async function sealedAs(
   { store }: PluginWorld,
-  plugin: string,
-  { version, integrity }: { readonly version: string; readonly integrity: string },
+  { name, version, integrity }: PluginOffer,
   signal: AbortSignal,
 ): Promise<ReleaseRef | null> {
-  for (const release of await store.list(plugin)) {
+  for (const release of await store.list(name)) {
     if (release.version !== version || release.integrity !== integrity) continue
-    if ((await store.verify({ ...release, name: plugin }, { full: true, signal })).whole)
+    if ((await store.verify({ ...release, name }, { full: true, signal })).whole)
       return { version, digest: release.digest }
   }
   return null
 }
 
-async function resolveOffer(
+/** Which exact version is meant, and where its bytes are. */
+export async function resolveOffer(
   world: PluginWorld,
   plugin: string,
   wanted: string,
@@ -199,7 +192,7 @@ async function packInto(draft: Draft, source: { kind: 'tarball' | 'folder'; path
 async function previousOf(target: Target, plugin: string, { live, previous }: Found): Promise<Installed> {
   if (previous === null || previous === live?.folder)
     throw new InstarError('PLUGIN_NOTHING_BEFORE', `there is no version of ${plugin} to go back to`)
-  const { seal, digest, problems } = await target.readTree(plugin, previous)
+  const { seal, digest, problems } = (await target.look(plugin, [previous])).others.get(previous)!
   if (seal === null || problems.length > 0)
     throw new InstarError('PLUGIN_DAMAGED', `${plugin} ${previous}: ${problems.join('; ')}`)
   return { folder: previous, version: seal.version, digest }

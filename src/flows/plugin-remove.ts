@@ -21,6 +21,7 @@ export const removeEffects = (world: PluginWorld) =>
       const target = world.target(name)
       await target.point(plugin, 'previous', null)
       const { trees } = await target.shelf(plugin)
+      await target.sweep(plugin)
       await target.remove(
         plugin,
         trees.map(({ folder }) => folder),

@@ -1,7 +1,7 @@
-import type { Found, Installed } from '../../machines/index.ts'
+import type { Found, Installed, ReleaseRef } from '../../machines/index.ts'
 import { InstarError } from '../errors.ts'
 import type { SignaturePolicy } from '../packages/verify-signatures.ts'
-import type { Read, Target } from '../plugins/target.ts'
+import type { Look, Target } from '../plugins/target.ts'
 import type { ReleaseStore } from '../releases/store.ts'
 
 /** What the effects of the plugin flows work on. */
@@ -12,24 +12,35 @@ export interface PluginWorld {
   readonly signatures: SignaturePolicy
   /** How many trees besides the live and the previous one a target keeps. */
   readonly keep: number
-  /** @throws {InstarError} `PLUGIN_TARGET_UNKNOWN` */
+  /** Releases of a plugin that a run is about to put somewhere. */
+  inUse(plugin: string): readonly ReleaseRef[]
+  /** @throws {InstarError} `PLUGIN_TARGET_INVALID` */
   target(name: string): Target
 }
 
 /** What a target has of a plugin, read through the live path. */
 export async function find(target: Target, plugin: string): Promise<Found> {
-  const [{ previous }, read] = [await target.shelf(plugin), await target.readLive(plugin)]
+  const { previous, found } = await target.look(plugin)
   const live: Installed | null =
-    read === null ? null : { folder: read.folder, version: read.seal?.version ?? '', digest: read.digest }
+    found === null ? null : { folder: found.folder, version: found.seal?.version ?? '', digest: found.digest }
   return { live, previous }
 }
 
-/** What is live. @throws {InstarError} `PLUGIN_NOT_LIVE` where a reader of the live path does not find exactly this tree. */
-export async function assertLive(target: Target, plugin: string, wanted: Installed | null): Promise<Read | null> {
-  const read = await target.readLive(plugin)
-  if (read === null && wanted === null) return null
-  if (read !== null && wanted !== null && read.folder === wanted.folder && read.digest === wanted.digest) return read
-  const found =
-    read === null ? 'nothing is live' : `${read.folder} is live${read.problems.map((one) => `, ${one}`).join('')}`
-  throw new InstarError('PLUGIN_NOT_LIVE', `${plugin}: ${found}, where ${wanted?.folder ?? 'nothing'} should be`)
+/**
+ * What is there, and with it the trees in `folders`.
+ *
+ * @throws {InstarError} `PLUGIN_NOT_LIVE` where a reader of the live path does not find exactly this tree.
+ */
+export async function assertLive(
+  target: Target,
+  plugin: string,
+  wanted: Installed | null,
+  folders: readonly string[] = [],
+): Promise<Look> {
+  const look = await target.look(plugin, folders)
+  const { found } = look
+  if (found?.folder === wanted?.folder && found?.digest === wanted?.digest) return look
+  const is =
+    found === null ? 'nothing is live' : `${found.folder} is live${found.problems.map((one) => `, ${one}`).join('')}`
+  throw new InstarError('PLUGIN_NOT_LIVE', `${plugin}: ${is}, where ${wanted?.folder ?? 'nothing'} should be`)
 }

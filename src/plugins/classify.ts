@@ -1,4 +1,5 @@
 import type { PluginChange } from '../../machines/plugin.ts'
+import { decodeListing } from '../releases/tree.ts'
 
 export interface ComparedTree {
   /** As `src/releases/tree.ts` writes it. */
@@ -16,18 +17,16 @@ export function classifyChange(before: ComparedTree, after: ComparedTree): Plugi
 }
 
 function changedPaths(before: string, after: string): string[] {
-  const [old, young] = [linesOf(before), linesOf(after)]
+  const [old, young] = [contentsOf(before), contentsOf(after)]
   return [...new Set([...old.keys(), ...young.keys()])].filter((path) => old.get(path) !== young.get(path))
 }
 
-/** Lines of files and symlinks by path: a folder is what is in it. */
-const linesOf = (listing: string) =>
+/** Files and symlinks by path: a folder is what is in it. */
+const contentsOf = (listing: string) =>
   new Map(
-    listing
-      .split('\n')
-      .slice(1, -1)
-      .filter((line) => !line.startsWith('d '))
-      .map((line) => [JSON.parse(line.slice(line.indexOf('"'))) as string, line] as const),
+    decodeListing(listing)
+      .filter(({ mark }) => mark !== 'd')
+      .map(({ mark, hash, path }) => [path, `${mark} ${hash}`] as const),
   )
 
 /** What tools write beside what they are given: it is new in each version, and nobody runs it. */

@@ -2,7 +2,7 @@ import { cp, lstat, readdir, readlink, realpath, rename, rm, symlink, writeFile 
 import { dirname, join } from 'node:path'
 import type { Installed } from '../../machines/plugin.ts'
 import { flush, flushDirectory, flushTree, makeDirectories } from '../disk.ts'
-import { diskError, InstarError } from '../errors.ts'
+import { diskError, errorFrom, errorRecord, InstarError } from '../errors.ts'
 import { manifestText } from '../packages/read-manifest.ts'
 import { absent } from '../releases/absent.ts'
 import { decodeName } from '../releases/layout.ts'
@@ -17,8 +17,9 @@ import {
   shelves,
   stagingPrefix,
 } from './layout.ts'
+import { problemsOf, unreadable } from './read.ts'
 import { encodePluginSeal, readPluginSeal, sealName } from './seal.ts'
-import type { Putting, Read, Shelf, Target } from './target.ts'
+import type { Look, Putting, Read, Shelf, Surveyed, Target } from './target.ts'
 
 /** A directory of this machine. */
 export class LocalTarget implements Target {
@@ -37,9 +38,23 @@ export class LocalTarget implements Target {
     return { live, previous, trees: await Promise.all(trees) }
   }
 
-  async plugins(): Promise<string[]> {
+  async survey(): Promise<Surveyed[]> {
     const folders = (await readdir(join(this.root, shelves)).catch(absent)) ?? []
-    return folders.map(decodeName).filter((name) => name !== null)
+    const plugins = folders.map(decodeName).filter((name) => name !== null)
+    const surveyed = plugins.sort().map((plugin) =>
+      this.shelf(plugin).then(
+        (shelf) => ({ plugin, shelf }),
+        (error) => ({ plugin, problem: errorFrom(errorRecord(error)) }),
+      ),
+    )
+    return Promise.all(surveyed)
+  }
+
+  async look(plugin: string, folders: readonly string[] = []): Promise<Look> {
+    const shelf = await this.shelf(plugin)
+    const others = new Map<string, Read>()
+    for (const folder of folders) others.set(folder, await this.read(join(this.shelfPath(plugin), folder), folder))
+    return { ...shelf, found: shelf.live === null ? null : await this.readLive(plugin, shelf.live), others }
   }
 
   async put(putting: Putting): Promise<Installed> {
@@ -48,9 +63,9 @@ export class LocalTarget implements Target {
     const staging = join(shelf, `${stagingPrefix}${this.owner}-${key}`)
     try {
       await makeDirectories(shelf)
+      await this.sweep(plugin)
       const folder = await this.freeFolder(plugin, { version, digest })
       if (folder.isWhole) return { folder: folder.name, version, digest }
-      await rm(staging, { recursive: true, force: true })
       await cp(content, staging, { recursive: true, errorOnExist: true, verbatimSymlinks: true })
       const { digest: copied } = await readTree(staging, signal)
       if (copied !== digest) throw new InstarError('PLUGIN_DAMAGED', `${plugin} ${version} was not copied as it is`)
@@ -95,19 +110,6 @@ export class LocalTarget implements Target {
     }
   }
 
-  async readLive(plugin: string): Promise<Read | null> {
-    const { live } = await this.shelf(plugin)
-    if (live === null) return null
-    const expected = join(await realpath(this.shelfPath(plugin)), live)
-    const found = await realpath(this.livePath(plugin)).catch(absent)
-    if (found !== expected) return { ...nothing, folder: live, problems: [`it leads to ${found ?? 'nowhere'}`] }
-    return this.read(found, live)
-  }
-
-  readTree(plugin: string, folder: string): Promise<Read> {
-    return this.read(join(this.shelfPath(plugin), folder), folder)
-  }
-
   async remove(plugin: string, folders: readonly string[]): Promise<void> {
     for (const folder of folders) {
       const trash = join(this.shelfPath(plugin), `${stagingPrefix}${this.owner}-trash-${folder}`)
@@ -122,6 +124,15 @@ export class LocalTarget implements Target {
     const left = ((await readdir(shelf).catch(absent)) ?? []).filter((name) => own.some((one) => name.startsWith(one)))
     for (const name of left) await rm(join(shelf, name), { recursive: true, force: true })
     return left.map((name) => join(shelf, name))
+  }
+
+  async close(): Promise<void> {}
+
+  private async readLive(plugin: string, folder: string): Promise<Read> {
+    const expected = join(await realpath(this.shelfPath(plugin)), folder)
+    const found = await realpath(this.livePath(plugin)).catch(absent)
+    if (found !== expected) return unreadable(folder, `it leads to ${found ?? 'nowhere'}`)
+    return this.read(found, folder)
   }
 
   private livePath(plugin: string): string {
@@ -154,11 +165,13 @@ export class LocalTarget implements Target {
 
   private async read(path: string, folder: string): Promise<Read> {
     const seal = await readPluginSeal(path)
-    const { digest, listing } = await readTree(path, undefined, [sealName])
+    const tree = await readTree(path, undefined, [sealName]).catch((error) => {
+      if (error instanceof InstarError && error.code === 'RELEASE_UNSAFE') return error.message
+      throw error
+    })
+    if (typeof tree === 'string') return unreadable(folder, tree)
+    const { digest, listing } = tree
     const manifest = await manifestText(path).catch(() => null)
-    const problems = seal === null ? ['it has no seal'] : seal.digest === digest ? [] : ['it is not what was sealed']
-    return { folder, seal, digest, listing, manifest, problems }
+    return { folder, seal, digest, listing, manifest, problems: problemsOf(seal, digest) }
   }
 }
-
-const nothing = { seal: null, digest: '', listing: '', manifest: null }

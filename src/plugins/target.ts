@@ -15,12 +15,37 @@ export interface Shelf {
   readonly trees: readonly Shelved[]
 }
 
+/** A shelf, and what lies in some of its trees, byte for byte. */
+export interface Look extends Shelf {
+  /** What a reader of the live path finds. Null where nothing is live. */
+  readonly found: Read | null
+  /** The trees that were asked for, by folder. */
+  readonly others: ReadonlyMap<string, Read>
+}
+
+export interface Read {
+  readonly folder: string
+  readonly seal: PluginSeal | null
+  /** Of what lies there now, whatever the seal says; empty where it is no tree that could be sealed. */
+  readonly digest: string
+  /** What the digest is made of. */
+  readonly listing: string
+  /** The text of its `package.json`; null where there is none, or one that nobody would read. */
+  readonly manifest: string | null
+  /** What differs from the seal, at most ten sentences. */
+  readonly problems: readonly string[]
+}
+
+/** What there is to know of a plugin on a target, or what is in the way of knowing it. */
+export type Surveyed = { readonly plugin: string } & ({ readonly shelf: Shelf } | { readonly problem: Error })
+
 export interface Putting {
   readonly plugin: string
   readonly version: string
   readonly digest: string
-  /** Absolute path of the tree on this machine. */
+  /** Absolute path of the tree on this machine, and what its digest is made of. */
   readonly content: string
+  readonly listing: string
   /** Names the attempt: the same after a crash. */
   readonly key: string
   readonly signal: AbortSignal
@@ -29,35 +54,31 @@ export interface Putting {
 
 /**
  * A place where plugins are installed. Small on purpose: what happens in which order, and what follows from a failure, is
- * decided by the machines alone. Every method may be called again after a crash and finds what the first call did.
+ * decided by the machines alone. Every method may be called again after a crash and finds what the first call did; each
+ * is one step on the target, so that one far away is asked as seldom as can be.
+ *
+ * @throws {InstarError} besides what is named below: `TARGET_UNREACHABLE`, `TARGET_HOST_KEY`, `TARGET_DENIED`,
+ *   `TARGET_UNSUPPORTED`, `TARGET_FAILED`, `DISK_FULL`, `DISK_FAILED`.
  */
 export interface Target {
+  /** Everything that has a shelf, in the order of the names. */
+  survey(): Promise<Surveyed[]>
   /** What is there, read now. @throws {InstarError} `PLUGIN_FOREIGN` where something else has the plugin's place. */
   shelf(plugin: string): Promise<Shelf>
-  /** Names of the plugins that have a shelf. */
-  plugins(): Promise<string[]>
-  /** Puts a tree on the shelf and seals it, its seal last. A whole one that is there already is taken. */
+  /** The same, with what a reader of the live path finds, and with the trees in `folders`. */
+  look(plugin: string, folders?: readonly string[]): Promise<Look>
+  /**
+   * Puts a tree on the shelf and seals it, its seal last. A whole one that is there already is taken. What earlier
+   * attempts of this owner have left there is removed.
+   *
+   * @throws {InstarError} `PLUGIN_DAMAGED` where not what was sent has arrived.
+   */
   put(putting: Putting): Promise<Installed>
   /** In one step, makes the live symlink (or what a rollback leads to) another one; null removes it. */
   point(plugin: string, link: 'live' | 'previous', folder: string | null): Promise<void>
-  /** The seal and the digest of all bytes of the tree, reached through the live path. Null where nothing is live. */
-  readLive(plugin: string): Promise<Read | null>
-  /** The same of one tree on the shelf. */
-  readTree(plugin: string, folder: string): Promise<Read>
   remove(plugin: string, folders: readonly string[]): Promise<void>
   /** Removes what interrupted attempts of this owner have left, while none is under way. Answers with what was removed. */
   sweep(plugin: string): Promise<string[]>
-}
-
-export interface Read {
-  readonly folder: string
-  readonly seal: PluginSeal | null
-  /** Of what lies there now, whatever the seal says. */
-  readonly digest: string
-  /** What the digest is made of. */
-  readonly listing: string
-  /** The text of its `package.json`; null where there is none, or one that nobody would read. */
-  readonly manifest: string | null
-  /** What differs from the seal, at most ten sentences. */
-  readonly problems: readonly string[]
+  /** Lets go of what was opened on the way. */
+  close(): Promise<void>
 }

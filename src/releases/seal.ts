@@ -141,3 +141,10 @@ async function problemsOf(path: string, digest: string, signal?: AbortSignal): P
 
 const incomplete = (problem: string): Verdict => ({ whole: false, code: 'RELEASE_INCOMPLETE', problems: [problem] })
 const damaged = (problems: readonly string[]): Verdict => ({ whole: false, code: 'RELEASE_DAMAGED', problems })
+
+/** What the digest of a sealed release is made of. @throws {InstarError} `RELEASE_DAMAGED` */
+export async function readListing({ path, digest, version }: Release): Promise<string> {
+  const listing = await readFile(join(path, treeFile), 'utf8').catch(absent)
+  if (listing !== null && digestOf(listing) === digest) return listing
+  throw new InstarError('RELEASE_DAMAGED', `the listing of ${version} is not the one that was sealed`)
+}

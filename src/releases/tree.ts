@@ -34,8 +34,8 @@ const head = 'instar-tree 1'
  */
 export async function readTree(root: string, signal?: AbortSignal, except: readonly string[] = []): Promise<Tree> {
   const all = await walk(await realpath(root), '')
-  const entries = all.filter(({ path }) => !except.includes(path)).sort(byPath)
-  const lines = new Array<string>(entries.length)
+  const entries = all.filter(({ path }) => !except.includes(path))
+  const listed = new Array<ListedEntry>(entries.length)
   let next = 0
   let files = 0
   let bytes = 0
@@ -47,13 +47,36 @@ export async function readTree(root: string, signal?: AbortSignal, except: reado
       const { mark, hash, size } = await readEntry(entry)
       if (entry.type === 'file') files += 1
       bytes += size
-      lines[at] = `${mark} ${hash} ${JSON.stringify(entry.path)}`
+      listed[at] = { mark, hash, path: entry.path }
     }
   }
   await Promise.all(Array.from({ length: lanes }, work))
-  const listing = `${[head, ...lines].join('\n')}\n`
+  const listing = encodeListing(listed)
   return { digest: digestOf(listing), listing, files, bytes }
 }
+
+/** One line of a listing. */
+export interface ListedEntry {
+  readonly mark: '-' | 'x' | 'd' | 'l'
+  readonly hash: string
+  readonly path: string
+}
+
+export function encodeListing(entries: readonly ListedEntry[]): string {
+  const sorted = [...entries].sort((a, b) => (a.path < b.path ? -1 : 1))
+  const lines = sorted.map(({ mark, hash, path }) => `${mark} ${hash} ${JSON.stringify(path)}`)
+  return `${[head, ...lines].join('\n')}\n`
+}
+
+export const decodeListing = (listing: string): ListedEntry[] =>
+  listing
+    .split('\n')
+    .slice(1, -1)
+    .map((line) => {
+      const path = pathIn(line)
+      const [mark, hash] = line.slice(0, -path.length).split(' ')
+      return { mark: mark as ListedEntry['mark'], hash: hash!, path: JSON.parse(path) }
+    })
 
 /** More lanes than the four threads of Node's pool keep it busy; beyond this nothing gets faster (measured). */
 const lanes = 8
@@ -91,8 +114,6 @@ interface Entry {
   readonly type: 'file' | 'folder' | 'symlink'
 }
 
-const byPath = (a: Entry, b: Entry) => (a.path < b.path ? -1 : 1)
-
 async function walk(root: string, folder: string): Promise<Entry[]> {
   const found: Entry[] = []
   for (const entry of await readdir(join(root, folder), { withFileTypes: true })) {
@@ -107,7 +128,9 @@ async function walk(root: string, folder: string): Promise<Entry[]> {
   return found
 }
 
-async function readEntry({ root, path, type }: Entry): Promise<{ mark: string; hash: string; size: number }> {
+type EntryRead = Omit<ListedEntry, 'path'> & { readonly size: number }
+
+async function readEntry({ root, path, type }: Entry): Promise<EntryRead> {
   if (type === 'folder') return { mark: 'd', hash: '-', size: 0 }
   if (type === 'file') return readFileEntry(join(root, path))
   const target = await readlink(join(root, path))
@@ -121,7 +144,7 @@ async function readEntry({ root, path, type }: Entry): Promise<{ mark: string; h
 
 const chunkBytes = 256 * 1024
 
-async function readFileEntry(path: string): Promise<{ mark: string; hash: string; size: number }> {
+async function readFileEntry(path: string): Promise<EntryRead> {
   // Never through a symlink that took the file's place after the walk.
   const handle = await open(path, constants.O_RDONLY | (constants.O_NOFOLLOW ?? 0))
   try {

@@ -147,12 +147,14 @@ const all: Record<string, Launch> = {
   'it leaves in good order within probation': {
     end: 'exited',
     current: ['2.0.0', scripts.brief],
+    isProbationEndless: true,
     ...unlearned,
     stopWhen: ['healthy.settled'],
   },
   'what it leaves cannot be ended at first': {
     end: 'stopped',
     current: ['2.0.0', scripts.brief],
+    isProbationEndless: true,
     rules: [stuckOnce],
     stopWhen: ['unstoppable', 'healthy.settled'],
     ...unlearned,
@@ -167,7 +169,8 @@ const all: Record<string, Launch> = {
   'it crashes within probation': {
     end: 'stopped',
     current: ['2.0.0', scripts.dying],
-    stopWhen: ['healthy.settled'],
+    isProbationEndless: true,
+    stopAgainWhen: 'probation',
     ...unlearned,
   },
   'it crashes once it is healthy, and is started again': {

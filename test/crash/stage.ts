@@ -42,6 +42,8 @@ export const scripts = {
 const probationMs = 800
 const pace = 40
 
+const probationOf = ({ isProbationEndless }: Setting) => (isProbationEndless ? 86_400_000 : probationMs * pace)
+
 export interface Setting {
   /** What the home has as its current release, if anything: a version, and the script it is. */
   readonly current?: readonly [version: string, script: string]
@@ -50,6 +52,8 @@ export interface Setting {
   /** More of the runtime's configuration. */
   readonly runtime?: object
   readonly policy?: object
+  /** No clock ends the probation: what is to happen within it may take as long as it takes. */
+  readonly isProbationEndless?: true
 }
 
 /** What all scenarios share: a registry, the program compiled, an executable that is Node to all who ask. */
@@ -92,7 +96,8 @@ export class Stage implements AsyncDisposable {
     return versions[version]?.dist.integrity
   }
 
-  config(packageName: string, { bundled, runtime, policy }: Setting): object {
+  config(packageName: string, setting: Setting): object {
+    const { bundled, runtime, policy } = setting
     return {
       registry: this.registry.url,
       runtimes: {
@@ -103,7 +108,7 @@ export class Stage implements AsyncDisposable {
           ...(bundled === undefined && { bundled: { path: join(this.directory, 'bundled'), version: '1.0.0' } }),
           env: { TOOL_HOME: '${home}' },
           probe: { line: 'ready', timeoutMs: 20_000 },
-          probationMs: probationMs * pace,
+          probationMs: probationOf(setting),
           policy: { signatures: 'off', ...policy },
           ...runtime,
         },
@@ -114,7 +119,7 @@ export class Stage implements AsyncDisposable {
   plan(machine: string, packageName: string, setting: Setting, more: Partial<Plan> = {}): Plan {
     const input =
       machine === 'runtime-launch'
-        ? { runtime: 'tool', args: [], probationMs: probationMs * pace }
+        ? { runtime: 'tool', args: [], probationMs: probationOf(setting) }
         : { runtime: 'tool', policy: { engines: 'enforce', minimumReleaseAgeMs: 0, allowOlder: false } }
     const config = this.config(packageName, setting)
     return { machine, input, config, since: Date.now(), pace, rules: [], sends: [], ...more }

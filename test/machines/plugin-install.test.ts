@@ -23,7 +23,7 @@ const found = { live: older, previous: '0.9.0-d0' }
 
 const sealed = [
   done('resolve', offer),
-  done('look', found),
+  done('look', { before: found, release: null }),
   done('fetch', { draft: 'k', integrity: 'sha512-x' }),
   done('verify'),
   done('seal', release),
@@ -39,7 +39,7 @@ test('follows every rule of the interpreter', () => {
 })
 
 test('a version is resolved, fetched, sealed, staged, swapped in, read back', () => {
-  expect(story(...swapped, done('readBack', { change: 'reload' }), done('prune'))).toMatchInlineSnapshot(`
+  expect(story(...swapped, done('readBack', { change: 'reload', spare: [] }), done('prune'))).toMatchInlineSnapshot(`
     "start -> resolving, do resolve
     resolve done -> looking, do look
     look done -> fetching, do fetch
@@ -52,7 +52,7 @@ test('a version is resolved, fetched, sealed, staged, swapped in, read back', ()
     readBack done -> pruning, do prune
     prune done -> installed, tell plugin.installed"
   `)
-  expect(output(...swapped, done('readBack', { change: 'reload' }), done('prune'))).toEqual({
+  expect(output(...swapped, done('readBack', { change: 'reload', spare: [] }), done('prune'))).toEqual({
     plugin: 'tint',
     target: 'web',
     outcome: 'installed',
@@ -66,10 +66,19 @@ test('a version is resolved, fetched, sealed, staged, swapped in, read back', ()
 
 test('what is live already, byte for byte, is not put there again', () => {
   const same = { live: { folder: '2.0.0-d2', version: '2.0.0', digest: 'd2' }, previous: null }
-  const events = sealed.with(1, done('look', same))
+  const events = sealed.with(1, done('look', { before: same, release: null }))
   expect(last(story(...events))).toBe('seal done -> current')
   const damaged = { ...same, live: { ...same.live, digest: 'other' } }
-  expect(last(story(...sealed.with(1, done('look', damaged))))).toBe('seal done -> staging, do stage')
+  expect(last(story(...sealed.with(1, done('look', { before: damaged, release: null }))))).toBe(
+    'seal done -> staging, do stage',
+  )
+})
+
+test('what was proven before is not fetched again', () => {
+  const proven = [done('resolve', offer), done('look', { before: found, release })]
+  expect(last(story(...proven))).toBe('look done -> staging, do stage')
+  const current = { ...found, live: staged }
+  expect(last(story(proven[0]!, done('look', { before: current, release })))).toBe('look done -> current')
 })
 
 describe('a failure', () => {
@@ -111,7 +120,9 @@ describe('a failure', () => {
   })
 
   test('of pruning is none', () => {
-    expect(last(story(...swapped, done('readBack', { change: 'reload' }), failed('prune')))).toContain('-> installed')
+    expect(last(story(...swapped, done('readBack', { change: 'reload', spare: [] }), failed('prune')))).toContain(
+      '-> installed',
+    )
   })
 })
 
@@ -140,7 +151,13 @@ describe('going back', () => {
   const events = [done('lookBack', { before: { live: staged, previous: older.folder }, staged: older })]
 
   test('swaps in the tree that was live before', () => {
-    const all = [...events, done('snapshot'), done('swap'), done('readBack', { change: 'reload' }), done('prune')]
+    const all = [
+      ...events,
+      done('snapshot'),
+      done('swap'),
+      done('readBack', { change: 'reload', spare: [] }),
+      done('prune'),
+    ]
     expect(transcript(pluginInstall, back, all)).toMatchInlineSnapshot(`
       "start -> lookingBack, do lookBack
       lookBack done -> snapshotting, do snapshot

@@ -1,0 +1,188 @@
+/**
+ * The steps on a target that is reached through a shell: POSIX `sh`, no bashisms, arguments only as `$1` and on. Wanted
+ * there beside what POSIX has: `tar`, `readlink`, `sha256sum` or `shasum`, and a `mv` that replaces a symlink (`-T`), as
+ * GNU, BusyBox and toybox have.
+ *
+ * What a script prints
+ *
+ *   instar 1          first line; whatever a login prints comes before it
+ *   KEY VALUE         lines, by script; a key that ends in `:` is followed by that many bytes and a line end
+ *   fail KIND TEXT    what kept it from going on; nothing follows
+ *   end               last line of an answer that is whole
+ */
+const prelude = `
+set -u
+umask 022
+LC_ALL=C
+export LC_ALL
+unset CDPATH
+say() { printf "%s\\n" "$*"; }
+fail() { say "fail $*"; exit 1; }
+flush() { sync -f "$1" 2>/dev/null || sync; }
+has() { command -v "$1" >/dev/null 2>&1; }
+if has sha256sum; then hash() { sha256sum "$@"; }; hasher=sha256sum
+elif has shasum; then hash() { shasum -a 256 "$@"; }; hasher="shasum -a 256"
+else hasher=; fi
+
+block() {
+  [ -f "$2" ] && [ ! -L "$2" ] || return 0
+  size=$(wc -c < "$2") && size=$((size)) && [ "$size" -le "$3" ] || return 0
+  say "$1: $size"
+  cat "$2"
+  say
+}
+
+report() (
+  cd "$1" || exit
+  {
+    find . -type f ! -path ./.complete -exec $hasher {} +
+    find . -type f ! -path ./.complete -perm -100 | sed "s/^/x /"
+    find . -type d ! -name . | sed "s/^/d /"
+    find . ! -type f ! -type d | sed "s/^/o /"
+  } | sort
+)
+
+sweep() {
+  count=0
+  for left in "$1/.staging-$2-"* "$1/.link-$2-"*; do
+    [ -e "$left" ] || [ -L "$left" ] || continue
+    count=$((count + 1))
+    trash="$1/.staging-$2-trash-$$-$count"
+    mv "$left" "$trash" && rm -rf "$trash" && say "swept \${left##*/}"
+  done
+}
+
+link() {
+  if [ -L "$2" ]; then say "$1 $(readlink "$2")"
+  elif [ -e "$2" ]; then say "$1-foreign"
+  fi
+}
+
+shelf() {
+  link live "$1"
+  link previous "$2/previous"
+  for tree in "$2"/[0-9]*; do
+    [ -d "$tree" ] && [ ! -L "$tree" ] || continue
+    say "tree \${tree##*/}"
+    block seal "$tree/.complete" 4096
+  done
+}
+
+tree() {
+  say "content $1"
+  block seal "$2/.complete" 4096
+  block manifest "$2/package.json" 1048576
+  report "$2" | sed "s/^/r /"
+}
+
+say "instar 1"
+`
+
+const script = (body: string) => `${prelude.trim()}\n${body.trim()}\nsay end\n`
+
+/** ROOT: the folders that are shelves. Prints `shelf NAME` lines. */
+export const namesScript = script(`
+for folder in "$1"/.instar/*; do
+  [ -d "$folder" ] && say "shelf \${folder##*/}"
+done
+`)
+
+/** (LIVE SHELF)…: what is on each. Prints `plugin`, and after it what there is of it. */
+export const shelvesScript = script(`
+while [ $# -ge 2 ]; do
+  say plugin
+  shelf "$1" "$2"
+  shift 2
+done
+`)
+
+/** LIVE SHELF FOLDER…: what is on one shelf, the live tree and those named, byte for byte. */
+export const lookScript = script(`
+for tool in tar find sort sed wc readlink mv; do
+  has "$tool" || fail unsupported "there is no $tool"
+done
+[ -n "$hasher" ] || fail unsupported "there is neither sha256sum nor shasum"
+case $(mv --help 2>&1) in
+  *-T*) ;;
+  *) fail unsupported "its mv cannot replace a symlink in one step" ;;
+esac
+live=$1 shelf=$2
+shift 2
+say plugin
+shelf "$live" "$shelf"
+if [ -L "$live" ]; then
+  say "leads $(cd -P "$live" 2>/dev/null && pwd -P)"
+  say "under $(cd -P "$shelf" 2>/dev/null && pwd -P)"
+  [ ! -d "$live/." ] || tree live "$(cd -P "$live" && pwd -P)"
+fi
+for folder; do
+  [ ! -d "$shelf/$folder" ] || tree "$folder" "$shelf/$folder"
+done
+`)
+
+/** SHELF OWNER STAGING STEM EXPECTED DIGEST SEAL, and a tar archive: puts a tree there. Prints `folder NAME`. */
+export const putScript = script(`
+shelf=$1 owner=$2 staging=$3 stem=$4 expected=$5 digest=$6 seal=$7
+mkdir -p "$shelf" || fail broken "the shelf cannot be made"
+sweep "$shelf" "$owner" >/dev/null
+is_whole() {
+  [ "$(report "$1" | hash | cut -c 1-64)" = "$expected" ] && grep -qF "\\"$digest\\"" "$1/.complete" 2>/dev/null
+}
+take() {
+  say "folder \${1##*/}"
+  say end
+  exit 0
+}
+attempt=0 place=$shelf/$stem
+choose() {
+  while [ -e "$place" ] || [ -L "$place" ]; do
+    is_whole "$place" && take "$place"
+    attempt=$((attempt + 1))
+    place=$shelf/$stem.$attempt
+  done
+}
+choose
+mkdir "$staging" || fail broken "the tree cannot be staged"
+tar -x -o -f - -C "$staging" || fail broken "the tree cannot be unpacked"
+[ "$(report "$staging" | hash | cut -c 1-64)" = "$expected" ] || fail damaged
+flush "$staging" || fail broken "the tree cannot be flushed"
+say_seal() { printf "%s\\n" "$seal" > "$staging/.complete"; }
+say_seal || fail broken "the seal cannot be written"
+until mv -T "$staging" "$place" 2>/dev/null; do
+  [ -e "$place" ] || fail broken "the tree cannot be put in its place"
+  choose
+done
+flush "$shelf" || fail broken "the shelf cannot be flushed"
+take "$place"
+`)
+
+/** SHELF PATH DRAFT FOLDER TEXT: lets the symlink at PATH say TEXT; with no FOLDER, removes it. */
+export const pointScript = script(`
+shelf=$1 path=$2 draft=$3 folder=$4 text=$5
+if [ -e "$path" ] && [ ! -L "$path" ]; then fail foreign "$path"; fi
+if [ -z "$folder" ]; then
+  rm -f "$path" || fail broken "the symlink cannot be removed"
+else
+  [ -d "$shelf/$folder" ] || fail broken "$folder is not there"
+  mkdir -p "\${path%/*}" || fail broken "the folder of the symlink cannot be made"
+  rm -f "$draft"
+  ln -s "$text" "$draft" && mv -f -T "$draft" "$path" || fail broken "the symlink cannot be replaced"
+fi
+[ ! -d "\${path%/*}" ] || flush "\${path%/*}" || fail broken "the symlink cannot be flushed"
+`)
+
+/** SHELF OWNER FOLDER…: removes trees. */
+export const removeScript = script(`
+shelf=$1 owner=$2
+shift 2
+for folder; do
+  [ -e "$shelf/$folder" ] || continue
+  trash=$shelf/.staging-$owner-trash-$folder
+  rm -rf "$trash" && mv -T "$shelf/$folder" "$trash" && rm -rf "$trash" || fail broken "$folder cannot be removed"
+done
+`)
+
+/** SHELF OWNER: removes what interrupted attempts have left. Prints `swept NAME` lines. */
+export const sweepScript = script(`
+sweep "$1" "$2"
+`)

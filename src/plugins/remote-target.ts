@@ -1,0 +1,212 @@
+import { createHash, randomUUID } from 'node:crypto'
+import { PassThrough, type Readable } from 'node:stream'
+import type { Installed } from '../../machines/plugin.ts'
+import { InstarError, type InstarErrorCode } from '../errors.ts'
+import { decodeName } from '../releases/layout.ts'
+import { digestOf } from '../releases/tree.ts'
+import { type Answer, readAnswer } from './answer.ts'
+import { folderIn, isTreeFolder, linkPrefix, liveTarget, previousName, shelfOf, stagingPrefix } from './layout.ts'
+import { problemsOf, unreadable } from './read.ts'
+import {
+  lookScript,
+  namesScript,
+  pointScript,
+  putScript,
+  removeScript,
+  shelvesScript,
+  sweepScript,
+} from './remote-scripts.ts'
+import { listingOf, reportOf } from './report.ts'
+import { decodePluginSeal, encodePluginSeal, type PluginSeal } from './seal.ts'
+import { type RunOptions, runCommand, type Shell } from './shell.ts'
+import type { Look, Putting, Read, Shelf, Shelved, Surveyed, Target } from './target.ts'
+
+const stepDeadlineMs = 2 * 60_000
+/** For a step that reads or writes whole trees. */
+const treeDeadlineMs = 30 * 60_000
+
+/** A directory that only a shell can reach. Nothing is kept there but plugins: what was done is in the journal here. */
+export class RemoteTarget implements Target {
+  /**
+   * @param root Absolute, as the far side calls it.
+   * @param owner Names the home that installs; letters and digits.
+   */
+  constructor(
+    private readonly shell: Shell,
+    private readonly root: string,
+    private readonly owner: string,
+  ) {}
+
+  async survey(): Promise<Surveyed[]> {
+    const names = (await this.run(namesScript, [this.root])).all('shelf')
+    const plugins = names.flatMap((name) => decodeName(name) ?? []).sort()
+    if (plugins.length === 0) return []
+    const places = plugins.flatMap((plugin) => [this.livePath(plugin), this.shelfPath(plugin)])
+    const [, ...parts] = (await this.run(shelvesScript, places)).split('plugin')
+    return plugins.map((plugin, at) => {
+      try {
+        return { plugin, shelf: this.readShelf(plugin, parts[at]!) }
+      } catch (error) {
+        return { plugin, problem: error as Error }
+      }
+    })
+  }
+
+  async shelf(plugin: string): Promise<Shelf> {
+    const answer = await this.run(shelvesScript, [this.livePath(plugin), this.shelfPath(plugin)])
+    return this.readShelf(plugin, answer)
+  }
+
+  async look(plugin: string, folders: readonly string[] = []): Promise<Look> {
+    const places = [this.livePath(plugin), this.shelfPath(plugin)]
+    const answer = await this.run(lookScript, [...places, ...folders], { deadlineMs: treeDeadlineMs })
+    const [about, ...contents] = answer.split('content')
+    const shelf = this.readShelf(plugin, about!)
+    const reads = new Map(contents.map((content) => [content.value, readTree(content)]))
+    const others = folders.map((folder) => {
+      const read = reads.get(folder)
+      return [folder, read === undefined ? unreadable(folder, 'it is not there') : { ...read, folder }] as const
+    })
+    return { ...shelf, found: found(shelf.live, about!, reads.get('live')), others: new Map(others) }
+  }
+
+  async put({ plugin, version, digest, content, listing, key, signal, progress }: Putting): Promise<Installed> {
+    const shelf = this.shelfPath(plugin)
+    // A script of a connection that was lost may still be at work on its own.
+    const staging = `${shelf}/${stagingPrefix}${this.owner}-${key}-${randomUUID().slice(0, 8)}`
+    const seal = { schema: 1, name: plugin, version, digest, sealedAt: new Date().toISOString() } as const
+    const stem = `${version}-${digest.slice(0, 12)}`
+    const expected = createHash('sha256').update(reportOf(listing)).digest('hex')
+    const args = [shelf, this.owner, staging, stem, expected, digest, encodePluginSeal(seal).trim()]
+    const input = await archive(content, (bytes) => progress({ phase: 'uploading', version, bytes }))
+    const answer = await this.run(putScript, args, { input, signal, deadlineMs: treeDeadlineMs })
+    const folder = answer.one('folder')
+    if (folder === undefined || !isTreeFolder(folder)) throw garbled()
+    return { folder, version, digest }
+  }
+
+  async point(plugin: string, link: 'live' | 'previous', folder: string | null): Promise<void> {
+    const shelf = this.shelfPath(plugin)
+    const path = link === 'live' ? this.livePath(plugin) : `${shelf}/${previousName}`
+    const draft = `${shelf}/${linkPrefix}${this.owner}-${link}`
+    const text = folder === null ? '' : link === 'live' ? liveTarget(plugin, folder) : folder
+    await this.run(pointScript, [shelf, path, draft, folder ?? '', text])
+  }
+
+  async remove(plugin: string, folders: readonly string[]): Promise<void> {
+    if (folders.length === 0) return
+    await this.run(removeScript, [this.shelfPath(plugin), this.owner, ...folders], { deadlineMs: treeDeadlineMs })
+  }
+
+  async sweep(plugin: string): Promise<string[]> {
+    const shelf = this.shelfPath(plugin)
+    const answer = await this.run(sweepScript, [shelf, this.owner], { deadlineMs: treeDeadlineMs })
+    return answer.all('swept').map((name) => `${shelf}/${name}`)
+  }
+
+  close(): Promise<void> {
+    return this.shell.close()
+  }
+
+  private livePath(plugin: string): string {
+    return `${this.root}/${plugin}`
+  }
+
+  private shelfPath(plugin: string): string {
+    return `${this.root}/${shelfOf(plugin)}`
+  }
+
+  private async run(script: string, args: readonly string[], options: Partial<RunOptions> = {}): Promise<Answer> {
+    const ran = await runCommand(await this.shell.command(script, args), { deadlineMs: stepDeadlineMs, ...options })
+    const answer = readAnswer(ran.stdout)
+    if (answer === null) throw this.shell.explain(ran)
+    if (answer.failure !== null) throw failureOf(answer.failure, ran.stderr)
+    // Absence of an answer is never success.
+    if (!answer.isWhole) throw cutShort(ran.code, ran.stderr)
+    return answer
+  }
+
+  private readShelf(plugin: string, part: Answer): Shelf {
+    const linked = (key: string, path: string, read: (text: string) => string | null) => {
+      const text = part.one(key)
+      const folder = text === undefined ? null : read(text)
+      if (part.one(`${key}-foreign`) !== undefined || (text !== undefined && folder === null))
+        throw new InstarError('PLUGIN_FOREIGN', `${path} is none of Instar's`)
+      return folder
+    }
+    const shelf = this.shelfPath(plugin)
+    const live = linked('live', this.livePath(plugin), (text) => folderIn(plugin, text))
+    const previous = linked('previous', `${shelf}/${previousName}`, (text) => (isTreeFolder(text) ? text : null))
+    const trees = part
+      .split('tree')
+      .flatMap((tree): Shelved[] => (isTreeFolder(tree.value) ? [{ folder: tree.value, seal: sealIn(tree) }] : []))
+    return { live, previous, trees }
+  }
+}
+
+function found(live: string | null, about: Answer, content: Omit<Read, 'folder'> | undefined): Read | null {
+  if (live === null) return null
+  const leads = about.one('leads') ?? ''
+  if (leads === '' || leads !== `${about.one('under')}/${live}` || content === undefined)
+    return unreadable(live, `it leads to ${leads || 'nowhere'}`)
+  return { ...content, folder: live }
+}
+
+function readTree(part: Answer): Omit<Read, 'folder'> {
+  const listing = listingOf(part.all('r'))
+  if (typeof listing !== 'string') return unreadable('', listing.problem)
+  const seal = sealIn(part)
+  const digest = digestOf(listing)
+  return { seal, digest, listing, manifest: part.one('manifest:') ?? null, problems: problemsOf(seal, digest) }
+}
+
+function sealIn(part: Answer): PluginSeal | null {
+  const text = part.one('seal:')
+  return text === undefined ? null : decodePluginSeal(text)
+}
+
+/** A tar stream of what is in a folder, owned by nobody. */
+async function archive(folder: string, onBytes: (bytes: number) => void): Promise<Readable> {
+  const { create } = await import('tar')
+  const packed = create({ cwd: folder, portable: true, strict: true }, ['.'])
+  const out = new PassThrough({ highWaterMark: 1024 * 1024 })
+  let bytes = 0
+  packed.on('data', (chunk: Buffer) => {
+    bytes += chunk.length
+    onBytes(bytes)
+  })
+  packed.on('error', (error) => out.destroy(error as Error))
+  packed.pipe(out as unknown as Parameters<typeof packed.pipe>[0])
+  return out
+}
+
+const kinds: Record<string, InstarErrorCode> = {
+  unsupported: 'TARGET_UNSUPPORTED',
+  foreign: 'PLUGIN_FOREIGN',
+  damaged: 'PLUGIN_DAMAGED',
+}
+
+const sentences: Record<string, (text: string) => string> = {
+  foreign: (path) => `${path} is none of Instar's`,
+  damaged: () => 'what arrived is not what was sent',
+}
+
+function failureOf(failure: string, stderr: string): InstarError {
+  const [, kind = '', text = ''] = /^(\w+) ?(.*)$/s.exec(failure) ?? []
+  const message = [sentences[kind]?.(text) ?? text, stderr].filter((part) => part !== '').join(': ')
+  return new InstarError(kinds[kind] ?? diskCode(stderr) ?? 'TARGET_FAILED', message)
+}
+
+function cutShort(code: number | null, stderr: string): InstarError {
+  const how = code === null ? 'it was killed' : `it ended with code ${code}`
+  const message = `the step on the target did not come to its end: ${stderr || how}`
+  // 255 is what ssh itself ends with.
+  return new InstarError(diskCode(stderr) ?? (code === 255 ? 'TARGET_UNREACHABLE' : 'TARGET_FAILED'), message)
+}
+
+function diskCode(stderr: string): InstarErrorCode | null {
+  if (/no space left on device|disk quota exceeded/i.test(stderr)) return 'DISK_FULL'
+  return /read-only file system|input\/output error/i.test(stderr) ? 'DISK_FAILED' : null
+}
+
+const garbled = () => new InstarError('TARGET_FAILED', 'the target has answered something that means nothing')

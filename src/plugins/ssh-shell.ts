@@ -1,0 +1,112 @@
+import { execFile } from 'node:child_process'
+import { createHash } from 'node:crypto'
+import { lstat } from 'node:fs/promises'
+import { join } from 'node:path'
+import { promisify } from 'node:util'
+import { makeDirectories } from '../disk.ts'
+import { InstarError } from '../errors.ts'
+import { absent } from '../releases/absent.ts'
+import { shortDirectory } from '../socket-path.ts'
+import type { Address } from './address.ts'
+import type { Ran, Shell } from './shell.ts'
+
+const run = promisify(execFile)
+
+type SshAddress = Extract<Address, { kind: 'ssh' }>
+
+/** How long a connection that nobody uses stays open, also when the controller was killed. */
+const idleSeconds = 20
+
+/** What no configuration of a user's may change: nothing is asked of a terminal, no key is learned, nothing is forwarded. */
+const fixed = [
+  'BatchMode=yes',
+  'StrictHostKeyChecking=yes',
+  'UpdateHostKeys=no',
+  'CheckHostIP=no',
+  'ClearAllForwardings=yes',
+  'ForwardAgent=no',
+  'ForwardX11=no',
+  'PermitLocalCommand=no',
+  'RemoteCommand=none',
+  'RequestTTY=no',
+  'SessionType=default',
+  'StdinNull=no',
+  'ForkAfterAuthentication=no',
+  'EscapeChar=none',
+  'LogLevel=ERROR',
+  'ConnectTimeout=20',
+  'ServerAliveInterval=10',
+  'ServerAliveCountMax=3',
+]
+
+/**
+ * The system's `ssh`, with the user's own configuration, keys and known hosts. All commands share one connection: the
+ * user's, where their configuration has one to share, else one of ours.
+ */
+export class SshShell implements Shell {
+  private sharing: Promise<readonly string[]> | undefined
+  /** The socket of our own connection. */
+  private socket: string | undefined
+
+  /** @param directory For the socket of the connection. */
+  constructor(
+    private readonly address: SshAddress,
+    private readonly directory: string,
+  ) {}
+
+  async command(script: string, args: readonly string[]): Promise<readonly string[]> {
+    this.sharing ??= this.share()
+    this.sharing.catch(() => {
+      this.sharing = undefined // asked for again
+    })
+    // What a login shell is given is one text. Between single quotes it reads nothing but the end of them.
+    const text = ['sh', '-c', script, 'instar', ...args].map(quote).join(' ')
+    return ['ssh', '-T', ...fixed.flatMap((one) => ['-o', one]), ...(await this.sharing), ...this.destination(), text]
+  }
+
+  explain({ code, stderr }: Ran): InstarError {
+    const told = `ssh ${this.address.host}: ${stderr === '' ? `it ended with code ${code}` : stderr}`
+    if (/host key verification failed|host key for .* has changed|no .*host key is known/i.test(stderr))
+      return new InstarError('TARGET_HOST_KEY', told)
+    if (/permission denied|too many authentication failures/i.test(stderr))
+      return new InstarError('TARGET_DENIED', told)
+    return new InstarError('TARGET_UNREACHABLE', told)
+  }
+
+  async close(): Promise<void> {
+    const { socket } = this
+    if (socket === undefined || (await lstat(socket).catch(absent)) === null) return
+    const words = ['-o', `ControlPath=${literal(socket)}`, '-O', 'exit', ...this.destination()]
+    await run('ssh', words, { timeout: 5000 }).catch(() => {}) // it has gone by itself, or will
+  }
+
+  private destination(): string[] {
+    const { host, user, port } = this.address
+    return [...(user === null ? [] : ['-l', user]), ...(port === null ? [] : ['-p', String(port)]), '--', host]
+  }
+
+  private async share(): Promise<readonly string[]> {
+    const { stdout } = await run('ssh', ['-G', ...this.destination()], { timeout: 10_000 }).catch((cause) => {
+      if (cause.code === 'ENOENT')
+        throw new InstarError('TARGET_UNREACHABLE', 'there is no program "ssh" here', { cause })
+      throw new InstarError('TARGET_UNREACHABLE', `ssh cannot use its configuration: ${cause.stderr ?? ''}`.trim())
+    })
+    if (/^controlpath (?!none$)/m.test(stdout) && !/^controlmaster (false|no)$/m.test(stdout)) return []
+    await makeDirectories(this.directory)
+    const { host, user, port } = this.address
+    const name = createHash('sha256')
+      .update(JSON.stringify([host, user, port]))
+      .digest('hex')
+      .slice(0, 16)
+    // While it binds it, ssh puts a dot and 16 letters behind the name.
+    const directory = await shortDirectory(this.directory, `${name}.0123456789abcdef`)
+    this.socket = join(directory, name)
+    const path = literal(this.socket)
+    return ['-o', 'ControlMaster=auto', '-o', `ControlPath=${path}`, '-o', `ControlPersist=${idleSeconds}`]
+  }
+}
+
+/** In a path that ssh reads, a percent sign begins the name of something else. */
+const literal = (path: string) => path.replaceAll('%', '%%')
+
+const quote = (word: string) => `'${word.replaceAll("'", `'\\''`)}'`
