@@ -4,6 +4,7 @@ import { daemonSupervision } from './daemon-supervision.ts'
 import { daemonTakeover } from './daemon-takeover.ts'
 import { pluginInstall } from './plugin-install.ts'
 import { pluginRemove } from './plugin-remove.ts'
+import { pluginSet } from './plugin-set.ts'
 import { runtimeAdjust } from './runtime-adjust.ts'
 import { runtimeLaunch } from './runtime-launch.ts'
 import { runtimeUpdate } from './runtime-update.ts'
@@ -24,6 +25,7 @@ export { effect, failureOf } from './effect.ts'
 export type * from './plugin.ts'
 export type { InstallContext, InstallInput, InstallNotice, InstallOutcome, InstallResult } from './plugin-install.ts'
 export type { RemoveInput, RemoveNotice, RemoveResult } from './plugin-remove.ts'
+export type { Prepared, SetInput, SetMember, SetNotice, SetOutcome, SetResult, Swapped } from './plugin-set.ts'
 export type * from './runtime.ts'
 export type { Adjusted, Adjustment } from './runtime-adjust.ts'
 export type { Child, Ended, Exit, LaunchContext, LaunchNotice, LaunchOutcome, LaunchResult } from './runtime-launch.ts'
@@ -34,6 +36,7 @@ export {
   daemonTakeover,
   pluginInstall,
   pluginRemove,
+  pluginSet,
   runtimeAdjust,
   runtimeLaunch,
   runtimeUpdate,
@@ -45,6 +48,7 @@ export const machines = {
   'daemon-takeover': daemonTakeover,
   'plugin-install': pluginInstall,
   'plugin-remove': pluginRemove,
+  'plugin-set': pluginSet,
   'runtime-adjust': runtimeAdjust,
   'runtime-launch': runtimeLaunch,
   'runtime-update': runtimeUpdate,

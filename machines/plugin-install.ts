@@ -116,8 +116,9 @@ export const pluginInstall = setup({
   guards: {
     isRollback: ({ context: { wanted } }) => wanted === null,
     isProven: ({ event }) => (event as unknown as { output: { release: ReleaseRef | null } }).output.release !== null,
-    isCurrent: ({ context: { before, release } }) =>
-      before!.live?.version === release!.version && before!.live.digest === release!.digest,
+    isCurrent: ({ context: { before, release } }) => before!.isWhole && before!.live!.digest === release!.digest,
+    isStale: ({ context: { draft }, event }) =>
+      draft === null && failureOf(event as { error?: unknown }).code === 'RELEASE_DAMAGED',
     sourceAtFault: ({ context: { failure } }) => faultOf(failure) !== 'environment',
     wasCancelled: ({ context: { outcome } }) => outcome === 'cancelled',
     wasRejected: ({ context: { outcome } }) => outcome === 'rejected',
@@ -272,7 +273,11 @@ export const pluginInstall = setup({
         src: 'stage',
         input: ({ context: { plugin, target, release } }) => ({ plugin, target, release: release! }),
         onDone: { target: 'snapshotting', actions: assign({ staged: ({ event }) => event.output }) },
-        onError: { target: 'sorting', actions: 'keepFailure' },
+        onError: [
+          // What was proven before is no longer what it was.
+          { guard: 'isStale', target: 'fetching' },
+          { target: 'sorting', actions: 'keepFailure' },
+        ],
       },
     },
     snapshotting: {
@@ -296,8 +301,7 @@ export const pluginInstall = setup({
       },
     },
     marking: {
-      description:
-        'Reads seal and tree back through the live path: a target may report success and have written elsewhere.',
+      description: 'Reads the seal back through the live path: a target may report success and have written elsewhere.',
       invoke: {
         id: 'readBack',
         src: 'readBack',
@@ -307,7 +311,15 @@ export const pluginInstall = setup({
           staged: staged!,
           before: before!,
         }),
-        onDone: { target: 'pruning', actions: assign(({ event }) => event.output) },
+        onDone: [
+          // Nothing was added, so nothing is too much.
+          {
+            guard: 'isRollback',
+            target: 'installed',
+            actions: assign({ change: ({ event }) => event.output.change }),
+          },
+          { target: 'pruning', actions: assign(({ event }) => event.output) },
+        ],
         onError: { target: 'rollingBack', actions: 'keepFailure' },
       },
     },

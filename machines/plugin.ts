@@ -20,7 +20,7 @@ export interface PluginOffer {
   readonly source: PluginSource
 }
 
-/** A tree on a target, by the name of its folder there; `digest` is of the bytes that were found. */
+/** A tree on a target, by the name of its folder there, and as its seal says; empty texts where it has none. */
 export interface Installed {
   readonly folder: string
   readonly version: string
@@ -30,6 +30,8 @@ export interface Installed {
 /** What a target has of one plugin, as it was read there. */
 export interface Found {
   readonly live: Installed | null
+  /** Whether its bytes are those that were sealed. They are read only where it may be the very version that is wanted. */
+  readonly isWhole: boolean
   /** The folder that a rollback leads to. */
   readonly previous: string | null
 }

@@ -5,9 +5,11 @@ import {
   type LaunchContext,
   pluginInstall,
   pluginRemove,
+  pluginSet,
   runtimeAdjust,
   runtimeLaunch,
   runtimeUpdate,
+  type SetMember,
   type UpdateContext,
 } from '../machines/index.ts'
 import type { Candidate, ReleaseRef } from '../machines/runtime.ts'
@@ -18,6 +20,7 @@ import { supervisionEffects } from './flows/daemon-supervision.ts'
 import type { DaemonWorld } from './flows/daemon-world.ts'
 import { installEffects, resolveOffer } from './flows/plugin-install.ts'
 import { removeEffects } from './flows/plugin-remove.ts'
+import { setEffects } from './flows/plugin-set.ts'
 import type { PluginWorld } from './flows/plugin-world.ts'
 import { adjustEffects } from './flows/runtime-adjust.ts'
 import { launchEffects } from './flows/runtime-launch.ts'
@@ -407,6 +410,7 @@ function flowsOf(world: RuntimeWorld, daemonWorld: DaemonWorld, pluginWorld: Plu
     { machine: runtimeAdjust, effects: adjustEffects(world) },
     { machine: pluginInstall, effects: installEffects(pluginWorld) },
     { machine: pluginRemove, effects: removeEffects(pluginWorld) },
+    { machine: pluginSet, effects: setEffects(pluginWorld) },
   ]
 }
 
@@ -480,8 +484,13 @@ async function sweepPlugins(interpreter: Interpreter, store: ReleaseStore): Prom
   const active = interpreter
     .list()
     .filter(({ status, machine }) => status === 'active' && machine.startsWith('plugin-'))
-  const installing = new Set(active.map(({ context }) => (context as { plugin: string }).plugin))
+  const installing = new Set(active.flatMap(({ context }) => pluginsOf(context)))
   await sweepStore(store, installing)
+}
+
+function pluginsOf(context: unknown): string[] {
+  const { plugin, members } = context as { plugin?: string; members?: readonly SetMember[] }
+  return members === undefined ? [plugin!] : members.map((member) => member.plugin)
 }
 
 async function sweepStore(store: ReleaseStore, busy: ReadonlySet<string>): Promise<void> {
@@ -502,6 +511,8 @@ const grave = new Set([
   'daemon.updateFailed',
   'plugin.rolledBack',
   'plugin.blocked',
+  'plugins.rolledBack',
+  'plugins.blocked',
 ])
 
 function logNotice(logger: Logger, change: Change): void {

@@ -1,21 +1,30 @@
 import type {
   Failure,
+  InstallInput,
   InstallOutcome,
   InstallResult,
   PluginChange,
   PluginOffer,
+  Prepared,
   RemoveResult,
+  SetResult,
 } from '../machines/index.ts'
 import type { Subscription } from './config.ts'
 import { errorFrom, errorRecord, InstarError, type InstarErrorCode } from './errors.ts'
 import type { Asked } from './managed-runtime.ts'
 import { didYouMean } from './nearest.ts'
-import { readSpec } from './plugins/spec.ts'
+import { type PluginSpec, readSpec } from './plugins/spec.ts'
 import type { Target } from './plugins/target.ts'
 import type { Targets } from './plugins/targets.ts'
 import { Detached, type Interpreter } from './run/interpreter.ts'
+import type { RunState } from './run/run.ts'
 import { until } from './run/until.ts'
 import type { Schedule } from './runtime/schedule.ts'
+
+export interface SetAsked extends PluginAsked {
+  /** They belong together: all of them, or none. */
+  readonly allOrNothing?: boolean | undefined
+}
 
 export interface PluginAsked extends Asked {
   /** `local` (default), a name from the configuration, `ssh://[user@]host[:port]/path` or `exec:PREFIX#/path`. */
@@ -28,7 +37,8 @@ export interface PluginAsked extends Asked {
 export interface PluginInstallation {
   readonly plugin: string
   readonly target: string
-  readonly outcome: Exclude<InstallOutcome, 'cancelled'>
+  /** `withheld`: of a set that belongs together, another one could not be installed. */
+  readonly outcome: Exclude<InstallOutcome, 'cancelled'> | 'withheld'
   readonly version: string | null
   /** The version that was live before. */
   readonly from: string | null
@@ -126,36 +136,29 @@ export class ManagedPlugins {
    */
   async install(spec: string, { target = defaultTarget, folder = process.cwd(), ...asked }: PluginAsked = {}) {
     const place = this.place(target)
-    const { name: plugin, wanted } = await readSpec(spec, folder)
-    return this.inTurn(plugin, place, () => this.run({ plugin, wanted }, place, asked))
+    return this.installOne(await readSpec(spec, folder), place, asked)
   }
 
   /**
-   * Installs one after the other. Each is told for itself, and one that is refused keeps nobody else back.
+   * Installs several, and tells of each for itself. One that is refused keeps nobody else back, unless they belong
+   * together: then all are put on the target first, all are swapped in after that, and one that fails brings all back.
    *
-   * @throws {InstarError} `PLUGIN_TARGET_UNKNOWN`; `ABORTED`, after which those before are installed.
+   * @throws {InstarError} `PLUGIN_TARGET_UNKNOWN`, `PLUGIN_TARGET_INVALID`; `PLUGIN_SPEC_INVALID` where a set that belongs
+   *   together names a plugin twice; `ABORTED`, after which those before are installed, and nothing of such a set is.
    */
-  async installEach(specs: readonly string[], asked: PluginAsked = {}): Promise<PluginResult[]> {
+  async installEach(specs: readonly string[], { allOrNothing = false, ...asked }: SetAsked = {}) {
+    const { target = defaultTarget, folder = process.cwd() } = asked
+    const place = this.place(target)
+    const read = await Promise.all(specs.map((spec) => readSpec(spec, folder).catch(specFailure)))
+    const isRefused = read.some((one) => 'refusal' in one)
     const results: PluginResult[] = []
-    for (const spec of specs)
-      try {
-        results.push({ spec, ...(await this.install(spec, asked)) })
-      } catch (error) {
-        if (!(error instanceof InstarError) || !specCodes.has(error.code)) throw error
-        const { code, message: reason } = error
-        const { target = defaultTarget } = asked
-        results.push({
-          spec,
-          plugin: null,
-          target,
-          outcome: 'rejected',
-          version: null,
-          from: null,
-          change: null,
-          code,
-          reason,
-        })
-      }
+    if (allOrNothing && !isRefused) return this.installTogether(specs, read as PluginSpec[], place, asked)
+    for (const [at, spec] of specs.entries()) {
+      const one = read[at]!
+      if ('refusal' in one) results.push({ ...nothingInstalled(target), spec, outcome: 'rejected', ...one.refusal })
+      else if (allOrNothing) results.push({ ...nothingInstalled(target), spec, plugin: one.name, outcome: 'withheld' })
+      else results.push({ spec, ...(await this.installOne(one, place, asked)) })
+    }
     return results
   }
 
@@ -210,9 +213,11 @@ export class ManagedPlugins {
     const verdicts: PluginVerdict[] = []
     for (const plugin of names)
       try {
-        const { found } = await place.at.look(plugin)
-        const problems = found === null ? ['it is not live'] : found.problems
-        const version = found?.seal?.version ?? null
+        const { live, astray } = await place.at.shelf(plugin)
+        const [read] = await place.at.read(plugin, live === null ? [] : [live])
+        const version = read?.seal?.version ?? null
+        const wrong = read === undefined ? 'it is not live' : astray === null ? null : `it leads to ${astray}`
+        const problems = wrong === null ? read!.problems : [wrong]
         verdicts.push({ name: plugin, target, version, whole: problems.length === 0, problems })
       } catch (error) {
         verdicts.push({ name: plugin, target, version: null, whole: false, problems: [errorRecord(error).message] })
@@ -224,9 +229,13 @@ export class ManagedPlugins {
   async sweep({ target = defaultTarget }: PluginAsked = {}): Promise<{ removed: string[] }> {
     const place = this.place(target)
     const removed: string[] = []
+    const busy = new Set(
+      this.host.interpreter
+        .list()
+        .flatMap(({ status, machine, context }) => (status === 'active' ? placesOf(machine, context) : [])),
+    )
     for (const { plugin } of await place.at.survey())
-      if (this.host.interpreter.active('plugin-install', keyOf(plugin, place)) === undefined)
-        removed.push(...(await place.at.sweep(plugin)))
+      if (!busy.has(keyOf(plugin, place))) removed.push(...(await place.at.sweep(plugin)))
     return { removed }
   }
 
@@ -295,6 +304,32 @@ export class ManagedPlugins {
     return { name, address, at: this.host.targets.at(address) }
   }
 
+  private installOne({ name: plugin, wanted }: PluginSpec, place: Place, asked: Asked): Promise<PluginInstallation> {
+    return this.inTurn(plugin, place, () => this.run({ plugin, wanted }, place, asked))
+  }
+
+  private async installTogether(
+    specs: readonly string[],
+    read: readonly PluginSpec[],
+    place: Place,
+    asked: Asked,
+  ): Promise<PluginResult[]> {
+    const members = read.map(({ name: plugin, wanted }) => ({ plugin, wanted }))
+    // Always in one order, so that two sets never wait for each other.
+    const names = [...new Set(members.map(({ plugin }) => plugin))].sort()
+    if (names.length < members.length)
+      throw new InstarError('PLUGIN_SPEC_INVALID', `a set that belongs together names each plugin once`)
+    const input = { target: place.address, members }
+    const key = `${place.address} ${names.join(' ')}`
+    const inAllTurns = names.reduceRight(
+      (work, name) => () => this.inTurn(name, place, work),
+      () => this.steered('plugin-set', { key, input }, asked),
+    )
+    const result = (await inAllTurns()) as SetResult
+    if (result.outcome === 'cancelled') throw new InstarError('ABORTED', 'the installation of the set was cancelled')
+    return members.map(({ plugin }, at) => ({ spec: specs[at]!, ...memberOf(result, plugin), target: place.name }))
+  }
+
   /** Runs of two machines would not wait for each other by themselves. */
   private async inTurn<T>(plugin: string, place: Place, work: () => Promise<T>): Promise<T> {
     const key = keyOf(plugin, place)
@@ -315,20 +350,24 @@ export class ManagedPlugins {
   /** What was under way when the controller was opened comes to its end first. */
   private async recovered(key: string): Promise<void> {
     const { interpreter } = this.host
-    for (const machine of ['plugin-install', 'plugin-remove']) {
-      const active = interpreter.active(machine, key)
-      if (active !== undefined) await interpreter.ended(active.run)
-    }
+    for (const { run, status, machine, context } of interpreter.list())
+      if (status === 'active' && placesOf(machine, context).includes(key)) await interpreter.ended(run)
   }
 
   private async run(
     { plugin, wanted }: { readonly plugin: string; readonly wanted: string | null },
     place: Place,
-    { signal, onProgress }: Asked,
+    asked: Asked,
   ): Promise<PluginInstallation> {
-    const { interpreter } = this.host
     const input = { plugin, target: place.address, wanted }
-    const { run } = await interpreter.start('plugin-install', { key: keyOf(plugin, place), input, busy: 'wait' })
+    const output = await this.steered('plugin-install', { key: keyOf(plugin, place), input }, asked)
+    return { ...resultOf(output as InstallResult), target: place.name }
+  }
+
+  /** Runs a machine to its end; one that nobody waits for any more is asked to give up. */
+  private async steered(machine: string, start: { key: string; input: object }, { signal, onProgress }: Asked) {
+    const { interpreter } = this.host
+    const { run } = await interpreter.start(machine, { ...start, busy: 'wait' })
     const detached = new AbortController()
     const giveUp = () => {
       if (signal?.reason instanceof Detached) detached.abort(signal.reason)
@@ -337,11 +376,8 @@ export class ManagedPlugins {
     signal?.addEventListener('abort', giveUp, { once: true })
     if (signal?.aborted) giveUp()
     try {
-      const { output } = await until(interpreter, run, ({ status }) => status !== 'active', {
-        signal: detached.signal,
-        onProgress,
-      })
-      return { ...resultOf(output as InstallResult), target: place.name }
+      const isOver = ({ status }: RunState) => status !== 'active'
+      return (await until(interpreter, run, isOver, { signal: detached.signal, onProgress })).output
     } finally {
       signal?.removeEventListener('abort', giveUp)
     }
@@ -367,6 +403,41 @@ interface Place {
 }
 
 const keyOf = (plugin: string, { address }: Place) => `${address} ${plugin}`
+
+/** What a run of a plugin machine works on, as `keyOf` says it. */
+function placesOf(machine: string, context: unknown): string[] {
+  if (!machine.startsWith('plugin-')) return []
+  const { target, plugin, members } = context as InstallInput & Partial<SetResult>
+  return (members ?? [{ plugin }]).map((one) => `${target} ${one.plugin}`)
+}
+
+const nothingInstalled = (target: string) => ({ plugin: null, target, version: null, from: null, change: null })
+
+/** What is wrong with a spec is told of that one; anything else is for whoever asked. */
+function specFailure(error: unknown): { readonly refusal: Told } {
+  if (!(error instanceof InstarError) || !specCodes.has(error.code)) throw error
+  return { refusal: { code: error.code, reason: error.message } }
+}
+
+function memberOf(result: SetResult, plugin: string): Omit<PluginInstallation, 'target'> {
+  const { outcome, prepared, swapped, failure, rollBackFailure } = result
+  const one = prepared.find((member) => member.plugin === plugin)
+  const base = { plugin, version: one?.version ?? null, from: one?.before?.live?.version ?? null, change: null }
+  if (outcome === 'installed' || outcome === 'current') {
+    const change = swapped.find((member) => member.plugin === plugin)?.change ?? null
+    return { ...base, outcome: change === null ? 'current' : 'installed', change }
+  }
+  if (outcome === 'blocked')
+    return { ...base, outcome, ...told(failure), ...(rollBackFailure && { rollBackReason: rollBackFailure.message }) }
+  const own = one === undefined || failure?.details?.plugin === plugin ? failure : one.failure
+  if (own === null) return { ...base, outcome: 'withheld' }
+  return { ...base, outcome: outcome === 'rolled-back' ? outcome : outcomeOf(one), ...told(own) }
+}
+
+const outcomeOf = (member: Prepared | undefined) =>
+  member?.failure?.details?.fault === undefined || member.failure.details.fault === 'environment'
+    ? 'failed'
+    : 'rejected'
 
 function resultOf({ outcome, failure, rollBackFailure, ...rest }: InstallResult): PluginInstallation {
   if (outcome === 'cancelled') throw new InstarError('ABORTED', `the installation of ${rest.plugin} was cancelled`)

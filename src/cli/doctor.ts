@@ -295,7 +295,7 @@ async function examineTargets(config: Config | undefined, condition: HomeConditi
   const targets = new Targets(condition.path, Object.fromEntries(named))
   const examined = named.map(async ([name, address]): Promise<Finding> => {
     try {
-      await targets.at(targets.address(name)).look('instar')
+      await targets.at(targets.address(name)).shelf('instar')
       return good(`target ${name}`, address)
     } catch (error) {
       return bad(`target ${name}`, error)

@@ -7,9 +7,14 @@ interface Options {
   readonly target: string
 }
 
-export const install: Command<[specs: readonly string[], options: Options]> = async (cli, specs, { target }) => {
+interface InstallOptions extends Options {
+  readonly allOrNothing?: true
+}
+
+export const install: Command<[specs: readonly string[], options: InstallOptions]> = async (cli, specs, options) => {
+  const { target, allOrNothing = false } = options
   await using controller = await reachController(cli)
-  const params = { specs: [...specs], target, folder: process.cwd() }
+  const params = { specs: [...specs], target, folder: process.cwd(), allOrNothing }
   const { plugins } = await controller.perform('plugin.install', params, asking(cli, specs.join(' ')))
   await cli.output.result({ plugins }, () => plugins.map((one) => `${lineOf(one.plugin ?? one.spec, one)}\n`).join(''))
   return Math.max(...plugins.map(exitOf))

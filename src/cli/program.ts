@@ -264,6 +264,7 @@ function addPlugin(plugin: Commander, run: Run): void {
     .command('install <spec...>')
     .description('install NAME, NAME@RANGE, a folder or a .tgz file; exit 5 where one keeps its old version')
     .addOption(targetOption())
+    .option('--all-or-nothing', 'they belong together: all of them, or none')
     .action((specs, options, command) => install(globalsOf(command), specs, options))
 
   const list = run(async () => (await import('./plugin.ts')).list)

@@ -174,9 +174,10 @@ export const verbs = {
     params: onTarget.extend({
       specs: z.array(z.string().min(1).max(4096)).min(1).max(100),
       folder: z.string().max(4096),
+      allOrNothing: z.boolean().default(false),
     }),
-    perform: async ({ plugins }, { specs, target, folder }, { signal, progress }) => ({
-      plugins: await plugins.installEach(specs, { target, folder, signal, onProgress: progress }),
+    perform: async ({ plugins }, { specs, target, folder, allOrNothing }, { signal, progress }) => ({
+      plugins: await plugins.installEach(specs, { target, folder, allOrNothing, signal, onProgress: progress }),
     }),
   }),
   'plugin.list': verb({

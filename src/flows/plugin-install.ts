@@ -1,9 +1,10 @@
 import { copyFile } from 'node:fs/promises'
-import type { Found, Installed, PluginOffer, pluginInstall, ReleaseRef } from '../../machines/index.ts'
+import type { Found, Installed, PluginChange, PluginOffer, pluginInstall, ReleaseRef } from '../../machines/index.ts'
 import { diskError, InstarError } from '../errors.ts'
-import { classifyChange } from '../plugins/classify.ts'
+import { manifestText } from '../packages/read-manifest.ts'
+import { type ComparedTree, classifyChange } from '../plugins/classify.ts'
 import { filePrefix, identityOf } from '../plugins/spec.ts'
-import type { Target } from '../plugins/target.ts'
+import type { Read, Target } from '../plugins/target.ts'
 import { type Draft, draftTag } from '../releases/draft.ts'
 import { readListing } from '../releases/seal.ts'
 import type { EffectsOf } from '../run/flow.ts'
@@ -17,14 +18,14 @@ export const installEffects = (world: PluginWorld) =>
     resolve: ({ plugin, wanted }, { signal }) => blaming(offerFault, () => resolveOffer(world, plugin, wanted, signal)),
 
     // What was proven for another target, or before a version was left, need not be fetched again.
-    look: async ({ plugin, target, offer }, { signal }) => ({
-      before: await find(world.target(target), plugin),
-      release: await sealedAs(world, offer, signal),
+    look: async ({ plugin, target, offer }) => ({
+      before: await find(world.target(target), plugin, offer.version),
+      release: await sealedAs(world, offer),
     }),
 
     lookBack: async ({ plugin, target: name }) => {
       const target = world.target(name)
-      const before = await find(target, plugin)
+      const before = await find(target, plugin, null)
       const staged = await previousOf(target, plugin, before)
       return { before, staged }
     },
@@ -58,15 +59,23 @@ export const installEffects = (world: PluginWorld) =>
         return { version, digest }
       }),
 
-    // The bytes that arrive are compared with this digest, so they need not be read here before.
+    // What arrives is compared with the listing, so it need not be read here before.
     stage: async ({ plugin, target, release }, { key, signal, progress }) => {
       progress({ phase: 'staging', version: release.version })
+      const ref = { ...release, name: plugin }
       const found = await world.store.find(plugin, release)
       if (found === null)
-        throw new InstarError('RELEASE_INCOMPLETE', `${plugin} ${release.version} is no longer in the store`)
+        throw new InstarError('RELEASE_DAMAGED', `${plugin} ${release.version} is no longer in the store`)
       const { content } = found
       const listing = await readListing(found)
-      return world.target(target).put({ plugin, ...release, content, listing, key: draftTag(key), signal, progress })
+      try {
+        const putting = { plugin, ...release, content, listing, key: draftTag(key), signal, progress }
+        return await world.target(target).put(putting)
+      } catch (error) {
+        if (!(error instanceof InstarError) || error.code !== 'PLUGIN_DAMAGED') throw error
+        const verdict = await world.store.verify(ref, { full: true, signal })
+        throw verdict.whole ? error : new InstarError('RELEASE_DAMAGED', error.message, { cause: error })
+      }
     },
 
     snapshot: async ({ plugin, target, before }) =>
@@ -75,19 +84,20 @@ export const installEffects = (world: PluginWorld) =>
     swap: async ({ plugin, target, staged }) => world.target(target).point(plugin, 'live', staged.folder),
 
     readBack: async ({ plugin, target: name, staged, before }) => {
-      const old = before.live?.folder
-      const look = await assertLive(world.target(name), plugin, staged, old === undefined ? [] : [old])
-      const spare = look.trees.filter(({ folder }) => folder !== look.live && folder !== look.previous)
+      const target = world.target(name)
+      const { live, previous, trees } = await assertLive(target, plugin, staged)
+      const spare = trees.filter(({ folder }) => folder !== live && folder !== previous)
       const byAge = spare.sort((a, b) => (b.seal?.sealedAt ?? '').localeCompare(a.seal?.sealedAt ?? ''))
       return {
-        change: old === undefined ? 'restart' : classifyChange(look.others.get(old)!, look.found!),
+        change: before.live === null ? 'restart' : await changeBetween(world, target, plugin, [before.live, staged]),
         spare: byAge.slice(world.keep).map(({ folder }) => folder),
       }
     },
 
     prune: async ({ plugin, target, spare }) => {
       if (spare.length > 0) await world.target(target).remove(plugin, spare)
-      await world.store.prune(plugin, { keep: world.keep, inUse: world.inUse(plugin) })
+      if ((await world.store.list(plugin)).length > world.keep)
+        await world.store.prune(plugin, { keep: world.keep, inUse: world.inUse(plugin) })
     },
 
     goBack: async ({ plugin, target: name, before }) => {
@@ -112,18 +122,32 @@ export const installEffects = (world: PluginWorld) =>
     },
   }) satisfies EffectsOf<typeof pluginInstall>
 
-/** A whole release that was made of these very bytes; null where there is none. */
-async function sealedAs(
+/** A release that was made of these very bytes; null where there is none. */
+async function sealedAs({ store }: PluginWorld, { name, version, integrity }: PluginOffer): Promise<ReleaseRef | null> {
+  const releases = await store.list(name)
+  const found = releases.find((release) => release.version === version && release.integrity === integrity)
+  return found === undefined ? null : { version, digest: found.digest }
+}
+
+/** What the second tree means for whoever has the first one loaded. What the store has of them is not read far away. */
+async function changeBetween(
   { store }: PluginWorld,
-  { name, version, integrity }: PluginOffer,
-  signal: AbortSignal,
-): Promise<ReleaseRef | null> {
-  for (const release of await store.list(name)) {
-    if (release.version !== version || release.integrity !== integrity) continue
-    if ((await store.verify({ ...release, name }, { full: true, signal })).whole)
-      return { version, digest: release.digest }
-  }
-  return null
+  target: Target,
+  plugin: string,
+  installed: readonly [Installed, Installed],
+): Promise<PluginChange> {
+  const known = installed.map(async (one): Promise<ComparedTree | null> => {
+    const release = await store.find(plugin, one)
+    if (release === null) return null
+    const manifest = await manifestText(release.content).catch(() => null)
+    const listing = await readListing(release).catch(() => null) // damaged: then the target has to say
+    return listing === null ? null : { listing, manifest }
+  })
+  const found = await Promise.all(known)
+  const folders = installed.filter((_, at) => found[at] === null).map(({ folder }) => folder)
+  const read = await target.read(plugin, folders)
+  const trees = found.map((tree, at) => tree ?? read.find(({ folder }) => folder === installed[at]!.folder)!)
+  return classifyChange(trees[0]!, trees[1]!)
 }
 
 /** Which exact version is meant, and where its bytes are. */
@@ -192,7 +216,7 @@ async function packInto(draft: Draft, source: { kind: 'tarball' | 'folder'; path
 async function previousOf(target: Target, plugin: string, { live, previous }: Found): Promise<Installed> {
   if (previous === null || previous === live?.folder)
     throw new InstarError('PLUGIN_NOTHING_BEFORE', `there is no version of ${plugin} to go back to`)
-  const { seal, digest, problems } = (await target.look(plugin, [previous])).others.get(previous)!
+  const [{ seal, digest, problems }] = (await target.read(plugin, [previous])) as [Read]
   if (seal === null || problems.length > 0)
     throw new InstarError('PLUGIN_DAMAGED', `${plugin} ${previous}: ${problems.join('; ')}`)
   return { folder: previous, version: seal.version, digest }

@@ -1,7 +1,7 @@
 import type { Found, Installed, ReleaseRef } from '../../machines/index.ts'
 import { InstarError } from '../errors.ts'
 import type { SignaturePolicy } from '../packages/verify-signatures.ts'
-import type { Look, Target } from '../plugins/target.ts'
+import type { Shelf, Target } from '../plugins/target.ts'
 import type { ReleaseStore } from '../releases/store.ts'
 
 /** What the effects of the plugin flows work on. */
@@ -18,29 +18,29 @@ export interface PluginWorld {
   target(name: string): Target
 }
 
-/** What a target has of a plugin, read through the live path. */
-export async function find(target: Target, plugin: string): Promise<Found> {
-  const { previous, found } = await target.look(plugin)
-  const live: Installed | null =
-    found === null ? null : { folder: found.folder, version: found.seal?.version ?? '', digest: found.digest }
-  return { live, previous }
+/** What a target has of a plugin. @param version The one that is wanted; null where all that is there is as good. */
+export async function find(target: Target, plugin: string, version: string | null): Promise<Found> {
+  const { live: folder, astray, previous, trees } = await target.shelf(plugin)
+  if (folder === null) return { live: null, isWhole: false, previous }
+  const seal = sealOf(trees, folder)
+  const live = { folder, version: seal?.version ?? '', digest: seal?.digest ?? '' }
+  if (astray !== null || live.version !== version) return { live, isWhole: false, previous }
+  const [read] = await target.read(plugin, [folder])
+  return { live, isWhole: read!.problems.length === 0, previous }
 }
 
 /**
- * What is there, and with it the trees in `folders`.
+ * What is there, when exactly this tree is live: by its seal, read through the live path.
  *
- * @throws {InstarError} `PLUGIN_NOT_LIVE` where a reader of the live path does not find exactly this tree.
+ * @throws {InstarError} `PLUGIN_NOT_LIVE` where a reader of the live path does not find it.
  */
-export async function assertLive(
-  target: Target,
-  plugin: string,
-  wanted: Installed | null,
-  folders: readonly string[] = [],
-): Promise<Look> {
-  const look = await target.look(plugin, folders)
-  const { found } = look
-  if (found?.folder === wanted?.folder && found?.digest === wanted?.digest) return look
-  const is =
-    found === null ? 'nothing is live' : `${found.folder} is live${found.problems.map((one) => `, ${one}`).join('')}`
-  throw new InstarError('PLUGIN_NOT_LIVE', `${plugin}: ${is}, where ${wanted?.folder ?? 'nothing'} should be`)
+export async function assertLive(target: Target, plugin: string, wanted: Installed | null): Promise<Shelf> {
+  const shelf = await target.shelf(plugin)
+  const { live, astray, trees } = shelf
+  const digest = live === null ? undefined : (sealOf(trees, live)?.digest ?? '')
+  if (live === (wanted?.folder ?? null) && astray === null && digest === wanted?.digest) return shelf
+  const found = live === null ? 'nothing is live' : astray !== null ? `it leads to ${astray}` : `${live} is live`
+  throw new InstarError('PLUGIN_NOT_LIVE', `${plugin}: ${found}, where ${wanted?.folder ?? 'nothing'} should be`)
 }
+
+const sealOf = (trees: Shelf['trees'], folder: string) => trees.find((tree) => tree.folder === folder)?.seal ?? null

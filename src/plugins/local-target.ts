@@ -1,4 +1,4 @@
-import { cp, lstat, readdir, readlink, realpath, rename, rm, symlink, writeFile } from 'node:fs/promises'
+import { lstat, readdir, readlink, realpath, rename, rm, symlink, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import type { Installed } from '../../machines/plugin.ts'
 import { flush, flushDirectory, flushTree, makeDirectories } from '../disk.ts'
@@ -7,6 +7,7 @@ import { manifestText } from '../packages/read-manifest.ts'
 import { absent } from '../releases/absent.ts'
 import { decodeName } from '../releases/layout.ts'
 import { readTree } from '../releases/tree.ts'
+import { copyTree } from './copy-tree.ts'
 import {
   folderIn,
   isTreeFolder,
@@ -19,7 +20,7 @@ import {
 } from './layout.ts'
 import { problemsOf, unreadable } from './read.ts'
 import { encodePluginSeal, readPluginSeal, sealName } from './seal.ts'
-import type { Look, Putting, Read, Shelf, Surveyed, Target } from './target.ts'
+import type { Putting, Read, Shelf, Surveyed, Target } from './target.ts'
 
 /** A directory of this machine. */
 export class LocalTarget implements Target {
@@ -35,7 +36,7 @@ export class LocalTarget implements Target {
     const previous = await this.linked(join(folder, previousName), (text) => (isTreeFolder(text) ? text : null))
     const names = ((await readdir(folder).catch(absent)) ?? []).filter(isTreeFolder).sort()
     const trees = names.map(async (name) => ({ folder: name, seal: await readPluginSeal(join(folder, name)) }))
-    return { live, previous, trees: await Promise.all(trees) }
+    return { live, astray: await this.astray(plugin, live), previous, trees: await Promise.all(trees) }
   }
 
   async survey(): Promise<Surveyed[]> {
@@ -50,15 +51,14 @@ export class LocalTarget implements Target {
     return Promise.all(surveyed)
   }
 
-  async look(plugin: string, folders: readonly string[] = []): Promise<Look> {
-    const shelf = await this.shelf(plugin)
-    const others = new Map<string, Read>()
-    for (const folder of folders) others.set(folder, await this.read(join(this.shelfPath(plugin), folder), folder))
-    return { ...shelf, found: shelf.live === null ? null : await this.readLive(plugin, shelf.live), others }
+  async read(plugin: string, folders: readonly string[]): Promise<Read[]> {
+    const reads: Read[] = []
+    for (const folder of folders) reads.push(await this.readTree(plugin, folder))
+    return reads
   }
 
   async put(putting: Putting): Promise<Installed> {
-    const { plugin, version, digest, content, key, signal } = putting
+    const { plugin, version, digest, content, listing, key, signal } = putting
     const shelf = this.shelfPath(plugin)
     const staging = join(shelf, `${stagingPrefix}${this.owner}-${key}`)
     try {
@@ -66,9 +66,7 @@ export class LocalTarget implements Target {
       await this.sweep(plugin)
       const folder = await this.freeFolder(plugin, { version, digest })
       if (folder.isWhole) return { folder: folder.name, version, digest }
-      await cp(content, staging, { recursive: true, errorOnExist: true, verbatimSymlinks: true })
-      const { digest: copied } = await readTree(staging, signal)
-      if (copied !== digest) throw new InstarError('PLUGIN_DAMAGED', `${plugin} ${version} was not copied as it is`)
+      await copyTree(content, staging, listing, signal)
       await flushTree(staging)
       // Last of all, so that a tree which has it is whole.
       const seal = { schema: 1, name: plugin, version, digest, sealedAt: new Date().toISOString() } as const
@@ -95,6 +93,9 @@ export class LocalTarget implements Target {
     const isLive = link === 'live'
     const path = isLive ? this.livePath(plugin) : join(this.shelfPath(plugin), previousName)
     try {
+      const there = await lstat(path).catch(absent)
+      if (there !== null && !there.isSymbolicLink())
+        throw new InstarError('PLUGIN_FOREIGN', `${path} is none of Instar's`)
       if (folder === null) await rm(path, { force: true })
       else {
         // On the shelf, where a sweep finds it, and in the same file system.
@@ -128,11 +129,11 @@ export class LocalTarget implements Target {
 
   async close(): Promise<void> {}
 
-  private async readLive(plugin: string, folder: string): Promise<Read> {
-    const expected = join(await realpath(this.shelfPath(plugin)), folder)
-    const found = await realpath(this.livePath(plugin)).catch(absent)
-    if (found !== expected) return unreadable(folder, `it leads to ${found ?? 'nowhere'}`)
-    return this.read(found, folder)
+  private async astray(plugin: string, live: string | null): Promise<string | null> {
+    if (live === null) return null
+    const expected = join(await realpath(this.shelfPath(plugin)), live)
+    const found = (await realpath(this.livePath(plugin)).catch(absent)) ?? 'nowhere'
+    return found === expected ? null : found
   }
 
   private livePath(plugin: string): string {
@@ -156,21 +157,22 @@ export class LocalTarget implements Target {
     const stem = `${version}-${digest.slice(0, 12)}`
     for (let attempt = 0; ; attempt += 1) {
       const name = attempt === 0 ? stem : `${stem}.${attempt}`
-      const path = join(this.shelfPath(plugin), name)
-      if ((await lstat(path).catch(absent)) === null) return { name, isWhole: false }
-      const { digest: found, seal } = await this.read(path, name)
+      if ((await lstat(join(this.shelfPath(plugin), name)).catch(absent)) === null) return { name, isWhole: false }
+      const { digest: found, seal } = await this.readTree(plugin, name)
       if (found === digest && seal?.digest === digest) return { name, isWhole: true }
     }
   }
 
-  private async read(path: string, folder: string): Promise<Read> {
-    const seal = await readPluginSeal(path)
-    const tree = await readTree(path, undefined, [sealName]).catch((error) => {
-      if (error instanceof InstarError && error.code === 'RELEASE_UNSAFE') return error.message
+  private async readTree(plugin: string, folder: string): Promise<Read> {
+    const path = join(this.shelfPath(plugin), folder)
+    const tree = await readTree(path, undefined, [sealName]).catch((error: NodeJS.ErrnoException) => {
+      if (error.code === 'RELEASE_UNSAFE') return error.message
+      if (error.code === 'ENOENT' || error.code === 'ENOTDIR') return 'it is not there'
       throw error
     })
     if (typeof tree === 'string') return unreadable(folder, tree)
     const { digest, listing } = tree
+    const seal = await readPluginSeal(path)
     const manifest = await manifestText(path).catch(() => null)
     return { folder, seal, digest, listing, manifest, problems: problemsOf(seal, digest) }
   }

@@ -60,6 +60,10 @@ link() {
 
 shelf() {
   link live "$1"
+  if [ -L "$1" ]; then
+    say "leads $(cd -P "$1" 2>/dev/null && pwd -P)"
+    say "under $(cd -P "$2" 2>/dev/null && pwd -P)"
+  fi
   link previous "$2/previous"
   for tree in "$2"/[0-9]*; do
     [ -d "$tree" ] && [ ! -L "$tree" ] || continue
@@ -96,8 +100,8 @@ while [ $# -ge 2 ]; do
 done
 `)
 
-/** LIVE SHELF FOLDER…: what is on one shelf, the live tree and those named, byte for byte. */
-export const lookScript = script(`
+/** LIVE SHELF: what is on one shelf, where all is there that the other steps need. */
+export const shelfScript = script(`
 for tool in tar find sort sed wc readlink mv; do
   has "$tool" || fail unsupported "there is no $tool"
 done
@@ -106,17 +110,15 @@ case $(mv --help 2>&1) in
   *-T*) ;;
   *) fail unsupported "its mv cannot replace a symlink in one step" ;;
 esac
-live=$1 shelf=$2
-shift 2
-say plugin
-shelf "$live" "$shelf"
-if [ -L "$live" ]; then
-  say "leads $(cd -P "$live" 2>/dev/null && pwd -P)"
-  say "under $(cd -P "$shelf" 2>/dev/null && pwd -P)"
-  [ ! -d "$live/." ] || tree live "$(cd -P "$live" && pwd -P)"
-fi
+shelf "$1" "$2"
+`)
+
+/** SHELF FOLDER…: what is in these trees, byte for byte. Prints `content NAME`, and after it what there is. */
+export const readScript = script(`
+shelf=$1
+shift
 for folder; do
-  [ ! -d "$shelf/$folder" ] || tree "$folder" "$shelf/$folder"
+  [ ! -d "$shelf/$folder/." ] || tree "$folder" "$shelf/$folder"
 done
 `)
 

@@ -8,18 +8,19 @@ import { type Answer, readAnswer } from './answer.ts'
 import { folderIn, isTreeFolder, linkPrefix, liveTarget, previousName, shelfOf, stagingPrefix } from './layout.ts'
 import { problemsOf, unreadable } from './read.ts'
 import {
-  lookScript,
   namesScript,
   pointScript,
   putScript,
+  readScript,
   removeScript,
+  shelfScript,
   shelvesScript,
   sweepScript,
 } from './remote-scripts.ts'
 import { listingOf, reportOf } from './report.ts'
 import { decodePluginSeal, encodePluginSeal, type PluginSeal } from './seal.ts'
 import { type RunOptions, runCommand, type Shell } from './shell.ts'
-import type { Look, Putting, Read, Shelf, Shelved, Surveyed, Target } from './target.ts'
+import type { Putting, Read, Shelf, Shelved, Surveyed, Target } from './target.ts'
 
 const stepDeadlineMs = 2 * 60_000
 /** For a step that reads or writes whole trees. */
@@ -53,21 +54,18 @@ export class RemoteTarget implements Target {
   }
 
   async shelf(plugin: string): Promise<Shelf> {
-    const answer = await this.run(shelvesScript, [this.livePath(plugin), this.shelfPath(plugin)])
-    return this.readShelf(plugin, answer)
+    return this.readShelf(plugin, await this.run(shelfScript, [this.livePath(plugin), this.shelfPath(plugin)]))
   }
 
-  async look(plugin: string, folders: readonly string[] = []): Promise<Look> {
-    const places = [this.livePath(plugin), this.shelfPath(plugin)]
-    const answer = await this.run(lookScript, [...places, ...folders], { deadlineMs: treeDeadlineMs })
-    const [about, ...contents] = answer.split('content')
-    const shelf = this.readShelf(plugin, about!)
-    const reads = new Map(contents.map((content) => [content.value, readTree(content)]))
-    const others = folders.map((folder) => {
-      const read = reads.get(folder)
-      return [folder, read === undefined ? unreadable(folder, 'it is not there') : { ...read, folder }] as const
+  async read(plugin: string, folders: readonly string[]): Promise<Read[]> {
+    if (folders.length === 0) return []
+    const args = [this.shelfPath(plugin), ...folders]
+    const answer = await this.run(readScript, args, { deadlineMs: treeDeadlineMs })
+    const parts = answer.split('content')
+    return folders.map((folder) => {
+      const part = parts.find(({ value }) => value === folder)
+      return part === undefined ? unreadable(folder, 'it is not there') : readTree(folder, part)
     })
-    return { ...shelf, found: found(shelf.live, about!, reads.get('live')), others: new Map(others) }
   }
 
   async put({ plugin, version, digest, content, listing, key, signal, progress }: Putting): Promise<Installed> {
@@ -140,24 +138,24 @@ export class RemoteTarget implements Target {
     const trees = part
       .split('tree')
       .flatMap((tree): Shelved[] => (isTreeFolder(tree.value) ? [{ folder: tree.value, seal: sealIn(tree) }] : []))
-    return { live, previous, trees }
+    return { live, astray: astray(live, part), previous, trees }
   }
 }
 
-function found(live: string | null, about: Answer, content: Omit<Read, 'folder'> | undefined): Read | null {
+function astray(live: string | null, part: Answer): string | null {
   if (live === null) return null
-  const leads = about.one('leads') ?? ''
-  if (leads === '' || leads !== `${about.one('under')}/${live}` || content === undefined)
-    return unreadable(live, `it leads to ${leads || 'nowhere'}`)
-  return { ...content, folder: live }
+  const leads = part.one('leads') ?? ''
+  if (leads === '') return 'nowhere'
+  return leads === `${part.one('under')}/${live}` ? null : leads
 }
 
-function readTree(part: Answer): Omit<Read, 'folder'> {
+function readTree(folder: string, part: Answer): Read {
   const listing = listingOf(part.all('r'))
-  if (typeof listing !== 'string') return unreadable('', listing.problem)
+  if (typeof listing !== 'string') return unreadable(folder, listing.problem)
   const seal = sealIn(part)
   const digest = digestOf(listing)
-  return { seal, digest, listing, manifest: part.one('manifest:') ?? null, problems: problemsOf(seal, digest) }
+  const manifest = part.one('manifest:') ?? null
+  return { folder, seal, digest, listing, manifest, problems: problemsOf(seal, digest) }
 }
 
 function sealIn(part: Answer): PluginSeal | null {

@@ -66,6 +66,12 @@ export async function runCommand(words: readonly string[], { input, signal, dead
   const ended = new Promise<number | null>((resolve, reject) => {
     child.once('error', reject)
     child.once('close', (code) => resolve(code))
+    // What it has started may hold its output open for as long as it likes.
+    child.once('exit', () => {
+      if (why === undefined) return
+      child.stdout.destroy()
+      child.stderr.destroy()
+    })
   })
   const fed = feed(child, input)
   try {

@@ -106,7 +106,7 @@ export class SshShell implements Shell {
   }
 }
 
-/** In a path that ssh reads, a percent sign begins the name of something else. */
-const literal = (path: string) => path.replaceAll('%', '%%')
+/** A path as ssh reads it: a blank would end it, and a percent sign would begin the name of something else. */
+const literal = (path: string) => `"${path.replaceAll('%', '%%')}"`
 
 const quote = (word: string) => `'${word.replaceAll("'", `'\\''`)}'`

@@ -7,22 +7,17 @@ export interface Shelved {
   readonly seal: PluginSeal | null
 }
 
-/** What is there of one plugin. */
+/** What is there of one plugin. Its seals were read, its trees were not. */
 export interface Shelf {
-  /** The folder that the live symlink leads to. */
+  /** The folder that the live symlink names. */
   readonly live: string | null
+  /** Where a reader of the live path ends up instead; null where it finds that folder, or nothing is live. */
+  readonly astray: string | null
   readonly previous: string | null
   readonly trees: readonly Shelved[]
 }
 
-/** A shelf, and what lies in some of its trees, byte for byte. */
-export interface Look extends Shelf {
-  /** What a reader of the live path finds. Null where nothing is live. */
-  readonly found: Read | null
-  /** The trees that were asked for, by folder. */
-  readonly others: ReadonlyMap<string, Read>
-}
-
+/** What lies in one tree, byte for byte. */
 export interface Read {
   readonly folder: string
   readonly seal: PluginSeal | null
@@ -65,13 +60,13 @@ export interface Target {
   survey(): Promise<Surveyed[]>
   /** What is there, read now. @throws {InstarError} `PLUGIN_FOREIGN` where something else has the plugin's place. */
   shelf(plugin: string): Promise<Shelf>
-  /** The same, with what a reader of the live path finds, and with the trees in `folders`. */
-  look(plugin: string, folders?: readonly string[]): Promise<Look>
+  /** What lies in these trees, in their order. One that is not there has that for a problem. */
+  read(plugin: string, folders: readonly string[]): Promise<Read[]>
   /**
    * Puts a tree on the shelf and seals it, its seal last. A whole one that is there already is taken. What earlier
    * attempts of this owner have left there is removed.
    *
-   * @throws {InstarError} `PLUGIN_DAMAGED` where not what was sent has arrived.
+   * @throws {InstarError} `PLUGIN_DAMAGED` where what has arrived is not what `listing` says.
    */
   put(putting: Putting): Promise<Installed>
   /** In one step, makes the live symlink (or what a rollback leads to) another one; null removes it. */

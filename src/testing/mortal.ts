@@ -86,7 +86,7 @@ interface Change {
 }
 
 // As they are before they are replaced.
-const { writeSync, writeFileSync, readdirSync, rmSync, openSync, existsSync, statSync } = fs
+const { writeSync, writeFileSync, readdirSync, rmSync, openSync, existsSync, lstatSync } = fs
 const kill = process.kill.bind(process)
 
 /** Counts what this process does, and ends it where it was ordered to. */
@@ -261,7 +261,7 @@ function half(data: unknown): Uint8Array {
 }
 
 function removeHalf(path: string): void {
-  const entries = statSync(path).isDirectory() ? readdirSync(path, { recursive: true, encoding: 'utf8' }) : []
+  const entries = lstatSync(path).isDirectory() ? readdirSync(path, { recursive: true, encoding: 'utf8' }) : []
   for (const entry of entries.slice(0, Math.ceil(entries.length / 2)))
     rmSync(join(path, entry), { recursive: true, force: true })
 }

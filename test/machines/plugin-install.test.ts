@@ -19,7 +19,7 @@ const offer = {
 const release = { version: '2.0.0', digest: 'd2' }
 const older = { folder: '1.0.0-d1', version: '1.0.0', digest: 'd1' }
 const staged = { folder: '2.0.0-d2', version: '2.0.0', digest: 'd2' }
-const found = { live: older, previous: '0.9.0-d0' }
+const found = { live: older, isWhole: false, previous: '0.9.0-d0' }
 
 const sealed = [
   done('resolve', offer),
@@ -65,10 +65,10 @@ test('a version is resolved, fetched, sealed, staged, swapped in, read back', ()
 })
 
 test('what is live already, byte for byte, is not put there again', () => {
-  const same = { live: { folder: '2.0.0-d2', version: '2.0.0', digest: 'd2' }, previous: null }
+  const same = { live: { folder: '2.0.0-d2', version: '2.0.0', digest: 'd2' }, isWhole: true, previous: null }
   const events = sealed.with(1, done('look', { before: same, release: null }))
   expect(last(story(...events))).toBe('seal done -> current')
-  const damaged = { ...same, live: { ...same.live, digest: 'other' } }
+  const damaged = { ...same, isWhole: false }
   expect(last(story(...sealed.with(1, done('look', { before: damaged, release: null }))))).toBe(
     'seal done -> staging, do stage',
   )
@@ -77,7 +77,10 @@ test('what is live already, byte for byte, is not put there again', () => {
 test('what was proven before is not fetched again', () => {
   const proven = [done('resolve', offer), done('look', { before: found, release })]
   expect(last(story(...proven))).toBe('look done -> staging, do stage')
-  const current = { ...found, live: staged }
+  const stale = failed('stage', { name: 'InstarError', message: 'altered', code: 'RELEASE_DAMAGED' })
+  expect(last(story(...proven, stale))).toBe('stage error -> fetching, do fetch')
+  expect(last(story(...sealed, stale))).toBe('stage error -> discarding, do discard')
+  const current = { ...found, live: staged, isWhole: true }
   expect(last(story(proven[0]!, done('look', { before: current, release })))).toBe('look done -> current')
 })
 
@@ -151,20 +154,13 @@ describe('going back', () => {
   const events = [done('lookBack', { before: { live: staged, previous: older.folder }, staged: older })]
 
   test('swaps in the tree that was live before', () => {
-    const all = [
-      ...events,
-      done('snapshot'),
-      done('swap'),
-      done('readBack', { change: 'reload', spare: [] }),
-      done('prune'),
-    ]
+    const all = [...events, done('snapshot'), done('swap'), done('readBack', { change: 'reload', spare: [] })]
     expect(transcript(pluginInstall, back, all)).toMatchInlineSnapshot(`
       "start -> lookingBack, do lookBack
       lookBack done -> snapshotting, do snapshot
       snapshot done -> swapping, do swap
       swap done -> marking, do readBack
-      readBack done -> pruning, do prune
-      prune done -> installed, tell plugin.installed"
+      readBack done -> installed, tell plugin.installed"
     `)
     expect(play(pluginInstall, back, all).output).toMatchObject({
       outcome: 'installed',

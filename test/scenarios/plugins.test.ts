@@ -365,6 +365,21 @@ describe.each(groundKinds)('on %s', (kind) => {
     expect(await plugins.verify('tint', on)).toMatchObject([{ whole: true }])
   })
 
+  test('what was proven before and is damaged since is fetched again', async () => {
+    await using scene = await Scene.make(ground)
+    const { host, on } = scene
+    for (const version of ['1.0.0', '2.0.0']) scene.publish(version)
+    await using controller = await host.open()
+    for (const version of ['1.0.0', '2.0.0']) await controller.plugins.install(`tint@${version}`, on)
+    await controller.plugins.remove('tint', on)
+    const releases = join(host.home, 'releases', 'plugin', 'tint')
+    for (const folder of (await readdir(releases)).filter((name) => !name.startsWith('.')))
+      await writeFile(join(releases, folder, 'content', 'index.js'), 'altered')
+    expect(await controller.plugins.install('tint@1.0.0', on)).toMatchObject({ outcome: 'installed' })
+    expect(await readFile(scene.entry(), 'utf8')).toBe("export default '1.0.0'")
+    expect(await scene.litter()).toEqual([])
+  })
+
   test('removing takes the plugin away and all of its trees; others stay', async () => {
     await using scene = await Scene.make(ground)
     const { host, on } = scene

@@ -29,6 +29,7 @@ export interface SshdOptions {
 export async function startSshd(directory: string, { isTrusted = true }: SshdOptions = {}): Promise<Sshd> {
   const server = await systemProgram('sshd', 'openssh-server', { hasService: true })
   const client = await systemProgram('ssh', 'openssh-client')
+  const setpriv = await systemProgram('setpriv', 'util-linux')
   const folder = join(directory, 'sshd')
   await mkdir(directory, { recursive: true })
   await mkdir(folder, { mode: 0o700 })
@@ -47,7 +48,9 @@ export async function startSshd(directory: string, { isTrusted = true }: SshdOpt
   for (let attempt = 1; ; attempt += 1) {
     // The port is free now, and somebody else may still be faster.
     const port = await freePort()
-    const child = await listening(server, ['-D', '-e', '-f', config, '-p', String(port), ...more], port, folder)
+    const command = [server, '-D', '-e', '-f', config, '-p', String(port), ...more]
+    // A test that is killed disposes nothing, and its server would go on to let people in.
+    const child = await listening(setpriv, ['--pdeathsig', 'KILL', ...command], port, folder)
     if (child === null && attempt < 5) continue
     if (child === null) throw new Error('no port of loopback stays free for sshd')
     const hostKey = await readFile(join(folder, 'host-key.pub'), 'utf8')
