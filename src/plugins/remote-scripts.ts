@@ -146,8 +146,11 @@ choose() {
 choose
 mkdir "$staging" || fail broken "the tree cannot be staged"
 tar -x -o -f - -C "$staging" || fail broken "the tree cannot be unpacked"
+chmod -R u+rwX,go=rX "$staging" || fail broken "the tree cannot be opened to its readers"
+flush "$staging" &
+flushing=$!
 [ "$(report "$staging" | hash | cut -c 1-64)" = "$expected" ] || fail damaged
-flush "$staging" || fail broken "the tree cannot be flushed"
+wait "$flushing" || fail broken "the tree cannot be flushed"
 say_seal() { printf "%s\\n" "$seal" > "$staging/.complete"; }
 say_seal || fail broken "the seal cannot be written"
 until mv -T "$staging" "$place" 2>/dev/null; do

@@ -1,11 +1,11 @@
 import { createHash, randomUUID } from 'node:crypto'
-import { PassThrough, type Readable } from 'node:stream'
 import type { Installed } from '../../machines/plugin.ts'
 import { InstarError, type InstarErrorCode } from '../errors.ts'
 import { decodeName } from '../releases/layout.ts'
 import { digestOf } from '../releases/tree.ts'
 import { type Answer, readAnswer } from './answer.ts'
 import { folderIn, isTreeFolder, linkPrefix, liveTarget, previousName, shelfOf, stagingPrefix } from './layout.ts'
+import { pack } from './pack.ts'
 import { problemsOf, unreadable } from './read.ts'
 import {
   namesScript,
@@ -76,7 +76,7 @@ export class RemoteTarget implements Target {
     const stem = `${version}-${digest.slice(0, 12)}`
     const expected = createHash('sha256').update(reportOf(listing)).digest('hex')
     const args = [shelf, this.owner, staging, stem, expected, digest, encodePluginSeal(seal).trim()]
-    const input = await archive(content, (bytes) => progress({ phase: 'uploading', version, bytes }))
+    const input = pack(content, (bytes) => progress({ phase: 'uploading', version, bytes }))
     const answer = await this.run(putScript, args, { input, signal, deadlineMs: treeDeadlineMs })
     const folder = answer.one('folder')
     if (folder === undefined || !isTreeFolder(folder)) throw garbled()
@@ -161,21 +161,6 @@ function readTree(folder: string, part: Answer): Read {
 function sealIn(part: Answer): PluginSeal | null {
   const text = part.one('seal:')
   return text === undefined ? null : decodePluginSeal(text)
-}
-
-/** A tar stream of what is in a folder, owned by nobody. */
-async function archive(folder: string, onBytes: (bytes: number) => void): Promise<Readable> {
-  const { create } = await import('tar')
-  const packed = create({ cwd: folder, portable: true, strict: true }, ['.'])
-  const out = new PassThrough({ highWaterMark: 1024 * 1024 })
-  let bytes = 0
-  packed.on('data', (chunk: Buffer) => {
-    bytes += chunk.length
-    onBytes(bytes)
-  })
-  packed.on('error', (error) => out.destroy(error as Error))
-  packed.pipe(out as unknown as Parameters<typeof packed.pipe>[0])
-  return out
 }
 
 const kinds: Record<string, InstarErrorCode> = {
