@@ -13,6 +13,7 @@ import type { Subscription } from './config.ts'
 import { errorFrom, errorRecord, InstarError, type InstarErrorCode } from './errors.ts'
 import type { Asked } from './managed-runtime.ts'
 import { didYouMean } from './nearest.ts'
+import { assertPluginName } from './plugins/layout.ts'
 import { type PluginSpec, readSpec } from './plugins/spec.ts'
 import type { Target } from './plugins/target.ts'
 import type { Targets } from './plugins/targets.ts'
@@ -384,9 +385,11 @@ export class ManagedPlugins {
   }
 
   private async assertKnown(name: string, place: Place): Promise<void> {
+    assertPluginName(name)
+    const { live, trees } = await place.at.shelf(name)
+    if (live !== null || trees.length > 0) return
     const known = (await this.list({ target: place.name })).map((plugin) => plugin.name)
-    if (!known.includes(name))
-      throw new InstarError('PLUGIN_UNKNOWN', `${place.name} has no plugin "${name}"${didYouMean(name, known)}`)
+    throw new InstarError('PLUGIN_UNKNOWN', `${place.name} has no plugin "${name}"${didYouMean(name, known)}`)
   }
 }
 

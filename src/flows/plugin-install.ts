@@ -18,10 +18,13 @@ export const installEffects = (world: PluginWorld) =>
     resolve: ({ plugin, wanted }, { signal }) => blaming(offerFault, () => resolveOffer(world, plugin, wanted, signal)),
 
     // What was proven for another target, or before a version was left, need not be fetched again.
-    look: async ({ plugin, target, offer }) => ({
-      before: await find(world.target(target), plugin, offer.version),
-      release: await sealedAs(world, offer),
-    }),
+    look: async ({ plugin, target, offer }) => {
+      const [before, release] = await Promise.all([
+        find(world.target(target), plugin, offer.version),
+        sealedAs(world, offer),
+      ])
+      return { before, release }
+    },
 
     lookBack: async ({ plugin, target: name }) => {
       const target = world.target(name)

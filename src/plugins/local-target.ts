@@ -100,7 +100,7 @@ export class LocalTarget implements Target {
       else {
         // On the shelf, where a sweep finds it, and in the same file system.
         const draft = join(this.shelfPath(plugin), `${linkPrefix}${this.owner}-${link}`)
-        await makeDirectories(dirname(path))
+        if (there === null) await makeDirectories(dirname(path))
         await rm(draft, { force: true })
         await symlink(isLive ? liveTarget(plugin, folder) : folder, draft)
         await rename(draft, path)
