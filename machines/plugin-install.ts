@@ -110,7 +110,7 @@ export const pluginInstall = setup({
       { change: PluginChange; spare: readonly string[] }
     >(),
     prune: effect<Place & { spare: readonly string[] }, void>(),
-    goBack: effect<Place & { before: Found }, void>(),
+    goBack: effect<Place & { before: Found; staged: Installed }, void>(),
     discard: effect<Place & { draft: string | null; staged: Installed | null }, void>(),
   },
   guards: {
@@ -120,6 +120,7 @@ export const pluginInstall = setup({
     isStale: ({ context: { draft }, event }) =>
       draft === null && failureOf(event as { error?: unknown }).code === 'RELEASE_DAMAGED',
     sourceAtFault: ({ context: { failure } }) => faultOf(failure) !== 'environment',
+    wasOvertaken: ({ event }) => failureOf(event as { error?: unknown }).code === 'PLUGIN_OVERTAKEN',
     wasCancelled: ({ context: { outcome } }) => outcome === 'cancelled',
     wasRejected: ({ context: { outcome } }) => outcome === 'rejected',
     wasRolledBack: ({ context: { outcome } }) => outcome === 'rolled-back',
@@ -320,7 +321,11 @@ export const pluginInstall = setup({
           },
           { target: 'pruning', actions: assign(({ event }) => event.output) },
         ],
-        onError: { target: 'rollingBack', actions: 'keepFailure' },
+        onError: [
+          // What is live is somebody else's doing, and whole: not ours to undo.
+          { guard: 'wasOvertaken', target: 'discarding', actions: 'keepFailure' },
+          { target: 'rollingBack', actions: 'keepFailure' },
+        ],
       },
     },
     pruning: {
@@ -338,7 +343,12 @@ export const pluginInstall = setup({
       invoke: {
         id: 'goBack',
         src: 'goBack',
-        input: ({ context: { plugin, target, before } }) => ({ plugin, target, before: before! }),
+        input: ({ context: { plugin, target, before, staged } }) => ({
+          plugin,
+          target,
+          before: before!,
+          staged: staged!,
+        }),
         onDone: { target: 'discarding', actions: { type: 'conclude', params: { outcome: 'rolled-back' } } },
         onError: { target: 'blocked', actions: 'keepRollBackFailure' },
       },

@@ -239,6 +239,10 @@ export const codes = {
     retry: false,
     hint: 'What was put there is not what is found through the live path. Look at what the target really is.',
   },
+  PLUGIN_OVERTAKEN: {
+    retry: true,
+    hint: 'Another installer has put its version in place a moment later, and that one is live. Install again to have yours.',
+  },
   PLUGIN_BLOCKED: {
     retry: false,
     hint: 'What was live before could not be put back. Look after the target, then `instar plugin rollback` or install again.',

@@ -10,7 +10,7 @@ import { readListing } from '../releases/seal.ts'
 import type { EffectsOf } from '../run/flow.ts'
 import { blaming, offerFault } from './blame.ts'
 import { download, flushDraft, integrityOf, tarballIn, unpackAs, unpackChecked } from './package-draft.ts'
-import { assertLive, find, type PluginWorld } from './plugin-world.ts'
+import { assertLive, find, isOvertaken, type PluginWorld } from './plugin-world.ts'
 
 /** Serves `machines/plugin-install.ts`. */
 export const installEffects = (world: PluginWorld) =>
@@ -88,8 +88,9 @@ export const installEffects = (world: PluginWorld) =>
 
     readBack: async ({ plugin, target: name, staged, before }) => {
       const target = world.target(name)
-      const { live, previous, trees } = await assertLive(target, plugin, staged)
-      const spare = trees.filter(({ folder }) => folder !== live && folder !== previous)
+      const { live, previous, trees } = await assertLive(target, plugin, staged, before.live)
+      const own = trees.filter(({ seal }) => seal?.owner === target.owner)
+      const spare = own.filter(({ folder }) => folder !== live && folder !== previous)
       const byAge = spare.sort((a, b) => (b.seal?.sealedAt ?? '').localeCompare(a.seal?.sealedAt ?? ''))
       return {
         change: before.live === null ? 'restart' : await changeBetween(world, target, plugin, [before.live, staged]),
@@ -103,8 +104,9 @@ export const installEffects = (world: PluginWorld) =>
         await world.store.prune(plugin, { keep: world.keep, inUse: world.inUse(plugin) })
     },
 
-    goBack: async ({ plugin, target: name, before }) => {
+    goBack: async ({ plugin, target: name, before, staged }) => {
       const target = world.target(name)
+      if (isOvertaken(await target.shelf(plugin), [before.live, staged])) return
       await target.point(plugin, 'live', before.live?.folder ?? null)
       await target.point(plugin, 'previous', before.previous)
       await assertLive(target, plugin, before.live)

@@ -74,8 +74,8 @@ export const setEffects = (world: PluginWorld) => {
     // Every member, whatever became of the one before: the more of them are back, the less a person has to do.
     goBack: async ({ target, prepared }) => {
       const failures: unknown[] = []
-      for (const { plugin, before } of prepared)
-        await steps.goBack({ plugin, target, before: before! }).catch((error) => {
+      for (const { plugin, before, staged } of prepared)
+        await steps.goBack({ plugin, target, before: before!, staged: staged! }).catch((error) => {
           failures.push(about(plugin, error))
         })
       if (failures.length > 0) throw failures[0]

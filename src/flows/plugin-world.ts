@@ -32,15 +32,29 @@ export async function find(target: Target, plugin: string, version: string | nul
 /**
  * What is there, when exactly this tree is live: by its seal, read through the live path.
  *
- * @throws {InstarError} `PLUGIN_NOT_LIVE` where a reader of the live path does not find it.
+ * @param before What was live before; where it is neither, somebody else has been faster.
+ * @throws {InstarError} `PLUGIN_NOT_LIVE` where a reader of the live path does not find it; `PLUGIN_OVERTAKEN`.
  */
-export async function assertLive(target: Target, plugin: string, wanted: Installed | null): Promise<Shelf> {
+export async function assertLive(
+  target: Target,
+  plugin: string,
+  wanted: Installed | null,
+  before: Installed | null = null,
+): Promise<Shelf> {
   const shelf = await target.shelf(plugin)
   const { live, astray, trees } = shelf
   const digest = live === null ? undefined : (sealOf(trees, live)?.digest ?? '')
   if (live === (wanted?.folder ?? null) && astray === null && digest === wanted?.digest) return shelf
+  if (isOvertaken(shelf, [before, wanted]))
+    throw new InstarError('PLUGIN_OVERTAKEN', `${plugin}: another installer has put ${live} in its place`)
   const found = live === null ? 'nothing is live' : astray !== null ? `it leads to ${astray}` : `${live} is live`
   throw new InstarError('PLUGIN_NOT_LIVE', `${plugin}: ${found}, where ${wanted?.folder ?? 'nothing'} should be`)
+}
+
+/** Whether a sealed tree is live that is none of these: somebody else's doing, and not ours to undo. */
+export function isOvertaken({ live, astray, trees }: Shelf, ours: readonly (Installed | null)[]): boolean {
+  if (live === null || astray !== null || ours.some((one) => one?.folder === live)) return false
+  return sealOf(trees, live) !== null
 }
 
 const sealOf = (trees: Shelf['trees'], folder: string) => trees.find((tree) => tree.folder === folder)?.seal ?? null

@@ -24,10 +24,9 @@ import type { Putting, Read, Shelf, Surveyed, Target } from './target.ts'
 
 /** A directory of this machine. */
 export class LocalTarget implements Target {
-  /** @param owner Names the home that installs; letters and digits. */
   constructor(
     private readonly root: string,
-    private readonly owner: string,
+    readonly owner: string,
   ) {}
 
   async shelf(plugin: string): Promise<Shelf> {
@@ -69,7 +68,8 @@ export class LocalTarget implements Target {
       await copyTree(content, staging, listing, signal)
       await flushTree(staging)
       // Last of all, so that a tree which has it is whole.
-      const seal = { schema: 1, name: plugin, version, digest, sealedAt: new Date().toISOString() } as const
+      const { owner } = this
+      const seal = { schema: 1, name: plugin, version, digest, owner, sealedAt: new Date().toISOString() } as const
       await writeFile(join(staging, sealName), encodePluginSeal(seal), { flag: 'wx', mode: 0o644 })
       await flush(join(staging, sealName))
       await flushDirectory(staging)
@@ -159,7 +159,7 @@ export class LocalTarget implements Target {
       const name = attempt === 0 ? stem : `${stem}.${attempt}`
       if ((await lstat(join(this.shelfPath(plugin), name)).catch(absent)) === null) return { name, isWhole: false }
       const { digest: found, seal } = await this.readTree(plugin, name)
-      if (found === digest && seal?.digest === digest) return { name, isWhole: true }
+      if (found === digest && seal?.digest === digest && seal.owner === this.owner) return { name, isWhole: true }
     }
   }
 

@@ -26,10 +26,11 @@ else hasher=; fi
 
 block() {
   [ -f "$2" ] && [ ! -L "$2" ] || return 0
-  size=$(wc -c < "$2") && size=$((size)) && [ "$size" -le "$3" ] || return 0
-  say "$1: $size"
-  cat "$2"
-  say
+  size=$(wc -c < "$2") && [ "$((size))" -le "$3" ] || return 0
+  text=$(cat "$2") || return 0
+  size=$(printf "%s" "$text" | wc -c)
+  say "$1: $((size))"
+  printf "%s\\n" "$text"
 }
 
 report() (
@@ -128,7 +129,8 @@ shelf=$1 owner=$2 staging=$3 stem=$4 expected=$5 digest=$6 seal=$7
 mkdir -p "$shelf" || fail broken "the shelf cannot be made"
 sweep "$shelf" "$owner" >/dev/null
 is_whole() {
-  [ "$(report "$1" | hash | cut -c 1-64)" = "$expected" ] && grep -qF "\\"$digest\\"" "$1/.complete" 2>/dev/null
+  grep -F "\\"$digest\\"" "$1/.complete" 2>/dev/null | grep -qF "\\"$owner\\"" || return 1
+  [ "$(report "$1" | hash | cut -c 1-64)" = "$expected" ]
 }
 take() {
   say "folder \${1##*/}"

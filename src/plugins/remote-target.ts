@@ -28,14 +28,11 @@ const treeDeadlineMs = 30 * 60_000
 
 /** A directory that only a shell can reach. Nothing is kept there but plugins: what was done is in the journal here. */
 export class RemoteTarget implements Target {
-  /**
-   * @param root Absolute, as the far side calls it.
-   * @param owner Names the home that installs; letters and digits.
-   */
+  /** @param root Absolute, as the far side calls it. */
   constructor(
     private readonly shell: Shell,
     private readonly root: string,
-    private readonly owner: string,
+    readonly owner: string,
   ) {}
 
   async survey(): Promise<Surveyed[]> {
@@ -72,7 +69,8 @@ export class RemoteTarget implements Target {
     const shelf = this.shelfPath(plugin)
     // A script of a connection that was lost may still be at work on its own.
     const staging = `${shelf}/${stagingPrefix}${this.owner}-${key}-${randomUUID().slice(0, 8)}`
-    const seal = { schema: 1, name: plugin, version, digest, sealedAt: new Date().toISOString() } as const
+    const { owner } = this
+    const seal = { schema: 1, name: plugin, version, digest, owner, sealedAt: new Date().toISOString() } as const
     const stem = `${version}-${digest.slice(0, 12)}`
     const expected = createHash('sha256').update(reportOf(listing)).digest('hex')
     const args = [shelf, this.owner, staging, stem, expected, digest, encodePluginSeal(seal).trim()]

@@ -6,6 +6,7 @@ import { join } from 'node:path'
  * whole. One JSON object.
  *
  *   digest     SHA-256, in hex, of the tree's listing without this file (`docs/guides/plugins.md`)
+ *   owner      names the home that put it there, and that alone removes it when it is old
  *   sealedAt   by the clock of the machine that installed it
  */
 export interface PluginSeal {
@@ -13,6 +14,7 @@ export interface PluginSeal {
   readonly name: string
   readonly version: string
   readonly digest: string
+  readonly owner: string
   readonly sealedAt: string
 }
 
@@ -32,11 +34,11 @@ export function decodePluginSeal(text: string): PluginSeal | null {
     return null
   }
   if (typeof value !== 'object' || value === null) return null
-  const { schema, name, version, digest, sealedAt } = value as Record<string, unknown>
-  const texts = [name, version, digest, sealedAt]
+  const { schema, name, version, digest, owner, sealedAt } = value as Record<string, unknown>
+  const texts = [name, version, digest, owner, sealedAt]
   if (schema !== 1 || !texts.every((text) => typeof text === 'string' && text.length > 0)) return null
   if (!/^[0-9a-f]{64}$/.test(digest as string)) return null
-  return { schema, name, version, digest, sealedAt } as PluginSeal
+  return { schema, name, version, digest, owner, sealedAt } as PluginSeal
 }
 
 /** The seal in a tree; null where there is none, or none that makes sense. */

@@ -56,6 +56,8 @@ export interface Putting {
  *   `TARGET_UNSUPPORTED`, `TARGET_FAILED`, `DISK_FULL`, `DISK_FAILED`.
  */
 export interface Target {
+  /** Names the home that installs; letters and digits. Trees of another one are neither taken nor removed unasked. */
+  readonly owner: string
   /** Everything that has a shelf, in the order of the names. */
   survey(): Promise<Surveyed[]>
   /** What is there, read now. @throws {InstarError} `PLUGIN_FOREIGN` where something else has the plugin's place. */
@@ -63,7 +65,7 @@ export interface Target {
   /** What lies in these trees, in their order. One that is not there has that for a problem. */
   read(plugin: string, folders: readonly string[]): Promise<Read[]>
   /**
-   * Puts a tree on the shelf and seals it, its seal last. A whole one that is there already is taken. What earlier
+   * Puts a tree on the shelf and seals it, its seal last. A whole one that this owner has there is taken. What earlier
    * attempts of this owner have left there is removed.
    *
    * @throws {InstarError} `PLUGIN_DAMAGED` where what has arrived is not what `listing` says.

@@ -114,6 +114,11 @@ describe('a failure', () => {
     })
   })
 
+  test('to find its own tree, when somebody else was faster, leaves theirs alone', () => {
+    const overtaken = failed('readBack', { name: 'InstarError', message: 'theirs', code: 'PLUGIN_OVERTAKEN' })
+    expect(last(story(...swapped, overtaken, done('discard')))).toBe('discard done -> failed')
+  })
+
   test('of going back names both', () => {
     expect(output(...swapped, failed('readBack', 'lost'), failed('goBack', 'read-only'))).toMatchObject({
       outcome: 'blocked',

@@ -28,7 +28,10 @@ async function plugin(name: string, version: string, { sealed = true, sealName: 
   await mkdir(tree, { recursive: true })
   await writeFile(join(tree, 'index.js'), '1')
   if (sealed)
-    await writeFile(join(tree, sealName), encodePluginSeal({ schema: 1, name: as, version, digest, sealedAt }))
+    await writeFile(
+      join(tree, sealName),
+      encodePluginSeal({ schema: 1, name: as, version, digest, owner: 'me', sealedAt }),
+    )
   await mkdir(join(directory, name, '..'), { recursive: true })
   await symlink(tree, join(directory, 'link'))
   await rename(join(directory, 'link'), join(directory, name))
@@ -83,8 +86,8 @@ test('scenario Plugins 5: an old unsealed plugin loads during the grace period, 
 test.each([
   ['no JSON', '{'],
   ['another shape', '{"schema":1}'],
-  ['another format', `{"schema":2,"name":"a","version":"1.0.0","digest":"${digest}","sealedAt":"x"}`],
-  ['a short digest', '{"schema":1,"name":"a","version":"1.0.0","digest":"ab","sealedAt":"x"}'],
+  ['another format', `{"schema":2,"name":"a","version":"1.0.0","digest":"${digest}","owner":"me","sealedAt":"x"}`],
+  ['a short digest', '{"schema":1,"name":"a","version":"1.0.0","digest":"ab","owner":"me","sealedAt":"x"}'],
   ['too much', ' '.repeat(5000)],
 ])('a seal that is none vouches for nothing: %s', async (_, text) => {
   await writeFile(join(directory, sealName), text)
