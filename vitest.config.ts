@@ -5,8 +5,9 @@ export default defineConfig({
     include: ['test/**/*.test.ts'],
     testTimeout: 180_000,
     hookTimeout: 60_000,
-    // Two cores: more workers only make the process-level tests fight each other.
-    maxWorkers: 2,
+    // One more than cores, because much of the time is spent waiting for processes and for what is slow on purpose. With
+    // more of them the process-level tests only fight each other.
+    maxWorkers: 3,
     pool: 'forks',
     reporters: ['default'],
   },

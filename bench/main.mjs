@@ -26,6 +26,7 @@ const suites = {
   replay: async () => (await import('./replay.mjs')).replay(),
   'start-up': async () => (await import('./start-up.mjs')).startUp(),
   staging: async () => (await import('./staging.mjs')).staging(),
+  plugins: async (part) => (await import('./plugins.mjs')).plugins({ part }),
   sessions: async (part) => (await import('./sessions.mjs')).sessions({ long: values.long, part }),
 }
 const wanted = positionals.length > 0 ? positionals : Object.keys(suites)

@@ -30,12 +30,15 @@ export class LocalTarget implements Target {
   ) {}
 
   async shelf(plugin: string): Promise<Shelf> {
-    const live = await this.linked(this.livePath(plugin), (text) => folderIn(plugin, text))
+    const live = await this.liveFolder(plugin)
     const folder = this.shelfPath(plugin)
     const previous = await this.linked(join(folder, previousName), (text) => (isTreeFolder(text) ? text : null))
     const names = ((await readdir(folder).catch(absent)) ?? []).filter(isTreeFolder).sort()
     const trees = names.map(async (name) => ({ folder: name, seal: await readPluginSeal(join(folder, name)) }))
-    return { live, astray: await this.astray(plugin, live), previous, trees: await Promise.all(trees) }
+    const astray = await this.astray(plugin, live)
+    // Another home may have swapped in between; then it is asked again, so that both answers are about one moment.
+    if (astray !== null && live !== (await this.liveFolder(plugin))) return this.shelf(plugin)
+    return { live, astray, previous, trees: await Promise.all(trees) }
   }
 
   async survey(): Promise<Surveyed[]> {
@@ -128,6 +131,10 @@ export class LocalTarget implements Target {
   }
 
   async close(): Promise<void> {}
+
+  private liveFolder(plugin: string): Promise<string | null> {
+    return this.linked(this.livePath(plugin), (text) => folderIn(plugin, text))
+  }
 
   private async astray(plugin: string, live: string | null): Promise<string | null> {
     if (live === null) return null

@@ -60,10 +60,18 @@ link() {
 }
 
 shelf() {
-  link live "$1"
   if [ -L "$1" ]; then
-    say "leads $(cd -P "$1" 2>/dev/null && pwd -P)"
+    # Another home may swap in between; then it is asked again, so that both answers are about one moment.
+    while :; do
+      text=$(readlink "$1")
+      leads=$(cd -P "$1" 2>/dev/null && pwd -P)
+      [ "$(readlink "$1")" != "$text" ] || break
+    done
+    say "live $text"
+    say "leads $leads"
     say "under $(cd -P "$2" 2>/dev/null && pwd -P)"
+  else
+    link live "$1"
   fi
   link previous "$2/previous"
   for tree in "$2"/[0-9]*; do

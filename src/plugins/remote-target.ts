@@ -67,14 +67,13 @@ export class RemoteTarget implements Target {
 
   async put({ plugin, version, digest, content, listing, key, signal, progress }: Putting): Promise<Installed> {
     const shelf = this.shelfPath(plugin)
-    // A script of a connection that was lost may still be at work on its own.
-    const staging = `${shelf}/${stagingPrefix}${this.owner}-${key}-${randomUUID().slice(0, 8)}`
+    const staging = `${shelf}/${stagingPrefix}${this.owner}-${key}-${once()}`
     const { owner } = this
     const seal = { schema: 1, name: plugin, version, digest, owner, sealedAt: new Date().toISOString() } as const
     const stem = `${version}-${digest.slice(0, 12)}`
     const expected = createHash('sha256').update(reportOf(listing)).digest('hex')
     const args = [shelf, this.owner, staging, stem, expected, digest, encodePluginSeal(seal).trim()]
-    const input = pack(content, (bytes) => progress({ phase: 'uploading', version, bytes }))
+    const input = () => pack(content, (bytes) => progress({ phase: 'uploading', version, bytes }))
     const answer = await this.run(putScript, args, { input, signal, deadlineMs: treeDeadlineMs })
     const folder = answer.one('folder')
     if (folder === undefined || !isTreeFolder(folder)) throw garbled()
@@ -84,7 +83,7 @@ export class RemoteTarget implements Target {
   async point(plugin: string, link: 'live' | 'previous', folder: string | null): Promise<void> {
     const shelf = this.shelfPath(plugin)
     const path = link === 'live' ? this.livePath(plugin) : `${shelf}/${previousName}`
-    const draft = `${shelf}/${linkPrefix}${this.owner}-${link}`
+    const draft = `${shelf}/${linkPrefix}${this.owner}-${link}-${once()}`
     const text = folder === null ? '' : link === 'live' ? liveTarget(plugin, folder) : folder
     await this.run(pointScript, [shelf, path, draft, folder ?? '', text])
   }
@@ -160,6 +159,9 @@ function sealIn(part: Answer): PluginSeal | null {
   const text = part.one('seal:')
   return text === undefined ? null : decodePluginSeal(text)
 }
+
+/** Part of a name that no other step uses: a script of a connection that was lost may still be at work on its own. */
+const once = () => randomUUID().slice(0, 8)
 
 const kinds: Record<string, InstarErrorCode> = {
   unsupported: 'TARGET_UNSUPPORTED',

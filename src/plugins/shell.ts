@@ -20,8 +20,8 @@ export interface Ran {
 }
 
 export interface RunOptions {
-  /** What the script reads. Nothing where absent. */
-  readonly input?: Readable
+  /** Makes what the script reads, when it is there to read it. Nothing where absent. */
+  readonly input?: () => Readable
   readonly signal?: AbortSignal | undefined
   readonly deadlineMs: number
 }
@@ -73,7 +73,7 @@ export async function runCommand(words: readonly string[], { input, signal, dead
       child.stderr.destroy()
     })
   })
-  const fed = feed(child, input)
+  const fed = feed(child, input?.())
   try {
     const code = await ended
     const failure = await fed

@@ -1,12 +1,9 @@
-import { mkdir, readdir, rm, writeFile } from 'node:fs/promises'
-import { dirname, join } from 'node:path'
-import { expect } from 'vitest'
-import { parseConfig } from '../../src/config.ts'
-import { openController } from '../../src/controller.ts'
-import { verifyJournal } from '../../src/journal/index.ts'
 import type { Scenario } from '../../src/testing/kill-matrix.ts'
 import type { Plan, Rule } from './plan.ts'
+import { inspectTarget, prepareTarget } from './plugin-target.ts'
 import type { Stage } from './stage.ts'
+
+export { folderOf } from './plugin-target.ts'
 
 interface Install {
   /** What is live before; null: nothing. Default 1.0.0, and 0.9.0 before that. */
@@ -25,13 +22,20 @@ interface Install {
 
 const full = { code: 'DISK_FULL' }
 
-/** On this machine, a plugin of its own for each. */
-export function installs(stage: Stage): Scenario[] {
+/** A plugin of its own for each. @param target `local`, or an address with `besideHome` in it. */
+export function installs(stage: Stage, target = 'local'): Scenario[] {
   const { registry } = stage
   const all: Record<string, Install> = {
     'a first install': { live: null, end: 'installed', leaves: '2.0.0' },
     'an upgrade': { end: 'installed', leaves: '2.0.0' },
     'what is live already': { published: true, wanted: '1.0.0', end: 'current', leaves: '1.0.0' },
+    'what was proven before is damaged since': {
+      published: true,
+      wanted: '0.9.0',
+      rules: [{ effect: 'stage', performs: false, fails: { code: 'RELEASE_DAMAGED' }, times: 1 }],
+      end: 'installed',
+      leaves: '0.9.0',
+    },
     'going back': { wanted: null, end: 'installed', leaves: '0.9.0' },
     'there is nothing to go back to': { live: null, wanted: null, end: 'failed', leaves: null },
     'the registry is out of reach': {
@@ -66,6 +70,11 @@ export function installs(stage: Stage): Scenario[] {
       rules: [fails('readBack')],
       leaves: null,
     },
+    'somebody else was faster': {
+      end: 'failed',
+      rules: [{ effect: 'readBack', performs: false, fails: { code: 'PLUGIN_OVERTAKEN' } }],
+      leaves: '2.0.0',
+    },
     'it cannot be put back either': {
       end: 'blocked',
       rules: [fails('readBack'), fails('goBack')],
@@ -85,7 +94,7 @@ export function installs(stage: Stage): Scenario[] {
     'cancelled while sealing': cancelled('seal', 'sealing'),
     'cancelled while staging': cancelled('stage', 'staging'),
   }
-  return Object.entries(all).map(([name, one], at) => scenario(stage, name, `install-${at}`, one))
+  return Object.entries(all).map(([name, one], at) => scenario(stage, target, name, `install-${at}`, one))
 }
 
 const fails = (effect: string): Rule => ({ effect, performs: false, fails: full })
@@ -97,7 +106,7 @@ const cancelled = (effect: string, state: string): Install => ({
   leaves: '1.0.0',
 })
 
-function scenario(stage: Stage, name: string, plugin: string, install: Install): Scenario {
+function scenario(stage: Stage, target: string, name: string, plugin: string, install: Install): Scenario {
   const { wanted = 'latest', rules = [], cancelWhen, leaves } = install
   for (const version of ['0.9.0', '1.0.0', '2.0.0']) stage.publish(plugin, version, `# ${version}`)
   const plan: Plan = stage.plan(
@@ -105,51 +114,24 @@ function scenario(stage: Stage, name: string, plugin: string, install: Install):
     plugin,
     {},
     {
-      key: `local ${plugin}`,
-      input: { plugin, target: 'local', wanted },
+      key: `${target} ${plugin}`,
+      input: { plugin, target, wanted },
       rules,
       sends: cancelWhen === undefined ? [] : [{ event: 'cancel', when: cancelWhen }],
     },
   )
-  const config = parseConfig(plan.config, '/')
   install.registry?.(plugin)
+  const { config } = plan
   return {
     name,
     args: [JSON.stringify(plan)],
     ends: [install.end],
     prepare: async (home) => {
-      if (install.live === null) return
-      const specs = ['0.9.0', '1.0.0'].map((version) =>
-        install.published ? `${plugin}@${version}` : folderOf(home, plugin, version),
-      )
-      {
-        await using controller = await openController({ home, config, schedule: false })
-        for (const spec of specs)
-          expect(await controller.plugins.install(await spec)).toMatchObject({ outcome: 'installed' })
-      }
-      // The program is to be the first that the journal knows of.
-      await rm(join(home, 'journal'), { recursive: true })
+      const source = install.published ? 'the registry' : 'folders'
+      if (install.live !== null) await prepareTarget(home, { config, target, plugin, versions, source })
     },
-    check: async ({ home }) => {
-      expect((await verifyJournal(join(home, 'journal'))).problems).toEqual([])
-      await using controller = await openController({ home, config, schedule: false })
-      expect(controller.state().runs, 'runs under way').toEqual([])
-      await controller.plugins.sweep()
-      const found = (await controller.plugins.list()).find((one) => one.name === plugin)
-      expect(found?.version ?? null).toBe(leaves)
-      if (leaves !== null) expect(await controller.plugins.verify(plugin)).toMatchObject([{ whole: true }])
-      const left = (await readdir(home, { recursive: true })).filter((path) =>
-        /\.(staging|link|trash|draft)-/.test(path),
-      )
-      expect(left, 'what is left behind').toEqual([])
-    },
+    check: ({ home }) => inspectTarget(home, { config, target, plugin, leaves }),
   }
 }
 
-/** A plugin in a folder beside the home, so that a registry which misbehaves is not needed for what is there before. */
-export async function folderOf(home: string, name: string, version: string): Promise<string> {
-  const folder = join(dirname(home), 'sources', version)
-  await mkdir(folder, { recursive: true })
-  await writeFile(join(folder, 'package.json'), JSON.stringify({ name, version }))
-  return folder
-}
+const versions = ['0.9.0', '1.0.0']

@@ -1,4 +1,10 @@
+import { dirname } from 'node:path'
 import type { DaemonCommand } from '../../src/sessions/protocol.ts'
+
+/** In a plan or an address, stands for the folder that the home of a life is in: each life has one of its own. */
+export const besideHome = '${directory}'
+
+export const placed = (text: string, home: string) => text.replaceAll(besideHome, dirname(home))
 
 /** What the program of the crash tests does. Plain data: it travels as an argument. */
 export interface Plan {

@@ -16,11 +16,11 @@ import { until } from '../../src/run/until.ts'
 import { askDaemon } from '../../src/sessions/ask-daemon.ts'
 import { daemonDirectory } from '../../src/sessions/daemon-place.ts'
 import { mortal } from '../../src/testing/mortal.ts'
-import type { Plan, Rule } from './plan.ts'
+import { type Plan, placed, type Rule } from './plan.ts'
 
 mortal()
 const [home, text] = process.argv.slice(2) as [string, string]
-const plan = JSON.parse(text) as Plan
+const plan = JSON.parse(placed(text, home)) as Plan
 const staysAlive = setInterval(() => {}, 60_000) // nothing else of a controller keeps its host alive
 
 /** Minutes of the machine's delays are seconds here. */

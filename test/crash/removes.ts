@@ -1,11 +1,6 @@
-import { readdir, rm } from 'node:fs/promises'
-import { join } from 'node:path'
-import { expect } from 'vitest'
-import { parseConfig } from '../../src/config.ts'
-import { openController } from '../../src/controller.ts'
 import type { Scenario } from '../../src/testing/kill-matrix.ts'
-import { folderOf } from './installs.ts'
 import type { Plan, Rule } from './plan.ts'
+import { inspectTarget, prepareTarget } from './plugin-target.ts'
 import type { Stage } from './stage.ts'
 
 interface Remove {
@@ -28,35 +23,28 @@ const all: Record<string, Remove> = {
 
 const plugin = 'tint'
 
-export function removes(stage: Stage): Scenario[] {
-  return Object.entries(all).map(([name, remove]) => scenario(stage, name, remove))
+/** @param target `local`, or an address with `besideHome` in it. */
+export function removes(stage: Stage, target = 'local'): Scenario[] {
+  return Object.entries(all).map(([name, remove]) => scenario(stage, target, name, remove))
 }
 
-function scenario(stage: Stage, name: string, { isThere = true, rules = [], end, leaves }: Remove): Scenario {
-  const input = { plugin, target: 'local' }
-  const plan: Plan = stage.plan('plugin-remove', plugin, {}, { key: `local ${plugin}`, input, rules })
-  const config = parseConfig(plan.config, '/')
+function scenario(stage: Stage, target: string, name: string, remove: Remove): Scenario {
+  const { isThere = true, rules = [], end, leaves } = remove
+  const plan: Plan = stage.plan(
+    'plugin-remove',
+    plugin,
+    {},
+    { key: `${target} ${plugin}`, input: { plugin, target }, rules },
+  )
+  const { config } = plan
   return {
     name,
     args: [JSON.stringify(plan)],
     ends: [end],
     prepare: async (home) => {
-      if (!isThere) return
-      {
-        await using controller = await openController({ home, config, schedule: false })
-        await controller.plugins.install(await folderOf(home, plugin, '1.0.0'))
-      }
-      await rm(join(home, 'journal'), { recursive: true })
+      const versions = isThere ? ['1.0.0'] : []
+      await prepareTarget(home, { config, target, plugin, versions, source: 'folders' })
     },
-    check: async ({ home }) => {
-      await using controller = await openController({ home, config, schedule: false })
-      await controller.plugins.sweep()
-      const [found] = await controller.plugins.list()
-      expect(found?.version ?? null).toBe(leaves)
-      const left = (await readdir(home, { recursive: true })).filter((path) =>
-        /\.(staging|link|trash|draft)-/.test(path),
-      )
-      expect(left, 'what is left behind').toEqual([])
-    },
+    check: ({ home }) => inspectTarget(home, { config, target, plugin, leaves }),
   }
 }
