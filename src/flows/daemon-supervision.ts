@@ -65,10 +65,13 @@ export const supervisionEffects = (world: DaemonWorld) => {
     stop: async ({ name, daemon }, { signal }) => {
       const directory = directoryOf(name)
       const info = await look(name, signal)
-      if (info !== undefined && info.pid !== daemon.pid)
+      const now = info === undefined ? daemon : daemonOf(world, info)
+      // Its keeper has started another one after a crash: that is still the daemon which is meant.
+      const isMeant = now.pid === daemon.pid || (now.keeper !== null && now.keeper.pid === daemon.keeper?.pid)
+      if (!isMeant)
         throw new InstarError('DAEMON_RUNNING', `the daemon ${name} is not the one that was to be stopped any more`)
       const stopped = await askDaemon(directory, (client) => client.stop(), signal)
-      await gone([daemon.pid, ...(daemon.keeper === null ? [] : [daemon.keeper.pid])], signal)
+      await gone([now.pid, ...(now.keeper === null ? [] : [now.keeper.pid])], signal)
       await removeShortDirectory(directory)
       return { ended: stopped?.sessions ?? 0 }
     },

@@ -3,8 +3,6 @@ import type { Plan, Rule } from './plan.ts'
 import { inspectTarget, prepareTarget } from './plugin-target.ts'
 import type { Stage } from './stage.ts'
 
-export { folderOf } from './plugin-target.ts'
-
 interface Install {
   /** What is live before; null: nothing. Default 1.0.0, and 0.9.0 before that. */
   readonly live?: null

@@ -5,8 +5,8 @@ import { parseConfig } from '../../src/config.ts'
 import { openController } from '../../src/controller.ts'
 import { verifyJournal } from '../../src/journal/index.ts'
 import type { Scenario } from '../../src/testing/kill-matrix.ts'
-import { folderOf } from './installs.ts'
 import type { Plan, Rule } from './plan.ts'
+import { folderOf } from './plugin-target.ts'
 import type { Stage } from './stage.ts'
 
 interface Together {
