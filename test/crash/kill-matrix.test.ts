@@ -1,5 +1,5 @@
 /**
- * Both machines through the kill matrix, with the real flows, store and processes, and a registry on loopback.
+ * Both machines of runtimes through the kill matrix, with the real flows, store and processes, and a registry on loopback.
  *
  * Seen caught, each by breaking one line of the code under test:
  *
@@ -13,11 +13,9 @@
  * Seen found: a child that ended at once was waited for without end, because its `exit` had come before the listener.
  */
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { pluginInstall, pluginRemove, runtimeLaunch, runtimeUpdate } from '../../machines/index.ts'
+import { runtimeLaunch, runtimeUpdate } from '../../machines/index.ts'
 import { type KillMatrixReport, killMatrix } from '../../src/testing/index.ts'
-import { installs } from './installs.ts'
 import { launches } from './launches.ts'
-import { removes } from './removes.ts'
 import { Stage } from './stage.ts'
 import { updates } from './updates.ts'
 
@@ -46,28 +44,6 @@ test(
   async () => {
     const scenarios = launches(stage)
     const report = await killMatrix({ machine: runtimeLaunch, program: stage.program, scenarios, parallel: 6 })
-    tell(report)
-    expect(report.failures).toEqual([])
-    expect(report.uncovered).toEqual([])
-  },
-  timeout,
-)
-
-test(
-  'an install of a plugin that is killed at any transition ends where its machine says, and one whole version is live',
-  async () => {
-    const report = await killMatrix({ machine: pluginInstall, program: stage.program, scenarios: installs(stage) })
-    tell(report)
-    expect(report.failures).toEqual([])
-    expect(report.uncovered).toEqual([])
-  },
-  timeout,
-)
-
-test(
-  'a removal of a plugin that is killed at any transition ends where its machine says',
-  async () => {
-    const report = await killMatrix({ machine: pluginRemove, program: stage.program, scenarios: removes(stage) })
     tell(report)
     expect(report.failures).toEqual([])
     expect(report.uncovered).toEqual([])
