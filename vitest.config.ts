@@ -14,7 +14,8 @@ export default defineConfig({
   test: {
     include: ['test/**/*.test.ts'],
     testTimeout: 180_000,
-    hookTimeout: 60_000,
+    // What a machine lacks is installed before the first test that needs it, by one after the other.
+    hookTimeout: 300_000,
     // One more than cores, because much of the time is spent waiting for processes and for what is slow on purpose. With
     // more of them the process-level tests only fight each other.
     maxWorkers: 3,

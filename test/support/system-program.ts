@@ -22,10 +22,11 @@ export async function systemProgram(name: string, debianPackage = name, { hasSer
   if (process.getuid?.() !== 0 || (await pathOf('apt-get')) === null) throw new Error(missing)
   if (hasService && !(await exists(servicePolicy))) throw new Error(`${missing}, which also starts its service`)
   const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' }
-  const options = ['-qq', '-y', '-o', 'DPkg::Lock::Timeout=300']
+  // Several files of tests may want something at the same time, and not all of what apt-get locks is waited for.
+  const inTurn = ['/var/lib/apt', 'apt-get', '-qq', '-y', '-o', 'DPkg::Lock::Timeout=300']
   try {
-    await run('apt-get', [...options, 'update'], { env })
-    await run('apt-get', [...options, 'install', '--no-install-recommends', debianPackage], { env })
+    await run('flock', [...inTurn, 'update'], { env })
+    await run('flock', [...inTurn, 'install', '--no-install-recommends', debianPackage], { env })
   } catch (cause) {
     throw new Error(missing, { cause })
   }
