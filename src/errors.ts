@@ -243,10 +243,6 @@ export const codes = {
     retry: true,
     hint: 'Another installer has put its version in place a moment later, and that one is live. Install again to have yours.',
   },
-  PLUGIN_BLOCKED: {
-    retry: false,
-    hint: 'What was live before could not be put back. Look after the target, then `instar plugin rollback` or install again.',
-  },
   PLUGIN_NOTHING_BEFORE: { retry: false, hint: 'No other version of it is kept there. Install the one you want.' },
   PLUGIN_TARGET_UNKNOWN: {
     retry: false,
@@ -406,6 +402,12 @@ export function errorFrom(record: ErrorRecord): Error {
   error.name = record.name
   if (record.code !== undefined) Object.assign(error, { code: record.code })
   return error
+}
+
+/** The same error, saying more for programs. */
+export function withDetails(error: InstarError, more: Readonly<Record<string, unknown>>): InstarError {
+  const { code, message, cause, hint, details } = error
+  return new InstarError(code, message, { cause, hint, details: { ...details, ...more } })
 }
 
 /** Names the disk's refusal by one of our codes; every other error passes unchanged. */

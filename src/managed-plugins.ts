@@ -1,19 +1,11 @@
-import type {
-  Failure,
-  InstallInput,
-  InstallOutcome,
-  InstallResult,
-  PluginChange,
-  PluginOffer,
-  Prepared,
-  RemoveResult,
-  SetResult,
-} from '../machines/index.ts'
+import type { InstallInput, InstallResult, PluginOffer, RemoveResult, SetResult } from '../machines/index.ts'
 import type { Subscription } from './config.ts'
 import { errorFrom, errorRecord, InstarError, type InstarErrorCode } from './errors.ts'
 import type { Asked } from './managed-runtime.ts'
 import { didYouMean } from './nearest.ts'
+import { memberOf, type PluginInstallation, type PluginResult, resultOf, type Told } from './plugin-results.ts'
 import { assertPluginName } from './plugins/layout.ts'
+import { sealOf } from './plugins/read.ts'
 import { type PluginSpec, readSpec } from './plugins/spec.ts'
 import type { Target } from './plugins/target.ts'
 import type { Targets } from './plugins/targets.ts'
@@ -32,30 +24,6 @@ export interface PluginAsked extends Asked {
   readonly target?: string | undefined
   /** What relative paths are resolved against. Default: the working directory. */
   readonly folder?: string | undefined
-}
-
-/** What became of one plugin. */
-export interface PluginInstallation {
-  readonly plugin: string
-  readonly target: string
-  /** `withheld`: of a set that belongs together, another one could not be installed. */
-  readonly outcome: Exclude<InstallOutcome, 'cancelled'> | 'withheld'
-  readonly version: string | null
-  /** The version that was live before. */
-  readonly from: string | null
-  /** What whoever has it loaded has to do now; null where nothing was installed. */
-  readonly change: PluginChange | null
-  readonly code?: string
-  readonly reason?: string
-  /** With `blocked`: why what was live before could not be put back. */
-  readonly rollBackReason?: string
-}
-
-/** What became of one of several. */
-export interface PluginResult extends Omit<PluginInstallation, 'plugin'> {
-  readonly spec: string
-  /** Null where it was not even learned. */
-  readonly plugin: string | null
 }
 
 /** What is wrong with a spec, or with what it leads to, before anything is begun. */
@@ -197,9 +165,9 @@ export class ManagedPlugins {
     const all = surveyed.map(({ plugin: name, ...one }): PluginStatus => {
       // One that something else has the place of must not hide the others.
       if ('problem' in one)
-        return { name, target, version: null, previous: null, kept: [], problem: one.problem.message }
+        return { name, target, version: null, previous: null, kept: [], problem: errorRecord(one.problem).message }
       const { live, previous, trees } = one.shelf
-      const versionOf = (folder: string | null) => trees.find((tree) => tree.folder === folder)?.seal?.version ?? null
+      const versionOf = (folder: string | null) => sealOf(one.shelf, folder)?.version ?? null
       const kept = trees.flatMap(({ seal }) => seal?.version ?? [])
       return { name, target, version: versionOf(live), previous: versionOf(previous), kept }
     })
@@ -277,7 +245,7 @@ export class ManagedPlugins {
     try {
       const place = this.place(target)
       const shelf = await place.at.shelf(plugin)
-      live = shelf.trees.find(({ folder }) => folder === shelf.live)?.seal?.version ?? null
+      live = sealOf(shelf, shelf.live)?.version ?? null
       const { version: offered } = await this.host.resolve(plugin, wanted, signal)
       if (live === offered) return { ...subscribed, live, offered, standing: 'current' }
       const refused = this.refused.get(keyOf(plugin, place))
@@ -393,11 +361,6 @@ export class ManagedPlugins {
   }
 }
 
-interface Told {
-  readonly code?: string
-  readonly reason?: string
-}
-
 interface Place {
   /** As it was asked for. */
   readonly name: string
@@ -421,36 +384,3 @@ function specFailure(error: unknown): { readonly refusal: Told } {
   if (!(error instanceof InstarError) || !specCodes.has(error.code)) throw error
   return { refusal: { code: error.code, reason: error.message } }
 }
-
-function memberOf(result: SetResult, plugin: string): Omit<PluginInstallation, 'target'> {
-  const { outcome, prepared, swapped, failure, rollBackFailure } = result
-  const one = prepared.find((member) => member.plugin === plugin)
-  const base = { plugin, version: one?.version ?? null, from: one?.before?.live?.version ?? null, change: null }
-  if (outcome === 'installed' || outcome === 'current') {
-    const change = swapped.find((member) => member.plugin === plugin)?.change ?? null
-    return { ...base, outcome: change === null ? 'current' : 'installed', change }
-  }
-  if (outcome === 'blocked')
-    return { ...base, outcome, ...told(failure), ...(rollBackFailure && { rollBackReason: rollBackFailure.message }) }
-  const own = one === undefined || failure?.details?.plugin === plugin ? failure : one.failure
-  if (own === null) return { ...base, outcome: 'withheld' }
-  return { ...base, outcome: outcome === 'rolled-back' ? outcome : outcomeOf(one), ...told(own) }
-}
-
-const outcomeOf = (member: Prepared | undefined) =>
-  member?.failure?.details?.fault === undefined || member.failure.details.fault === 'environment'
-    ? 'failed'
-    : 'rejected'
-
-function resultOf({ outcome, failure, rollBackFailure, ...rest }: InstallResult): PluginInstallation {
-  if (outcome === 'cancelled') throw new InstarError('ABORTED', `the installation of ${rest.plugin} was cancelled`)
-  return {
-    ...rest,
-    outcome,
-    ...told(failure),
-    ...(rollBackFailure !== null && { rollBackReason: rollBackFailure.message }),
-  }
-}
-
-const told = (failure: Failure | null): Told =>
-  failure === null ? {} : { ...(failure.code !== undefined && { code: failure.code }), reason: failure.message }

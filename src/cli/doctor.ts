@@ -8,9 +8,10 @@ import { exists } from '../disk.ts'
 import { errorRecord, InstarError } from '../errors.ts'
 import { type HomeCondition, inspectHome } from '../home.ts'
 import type { DaemonStatus } from '../managed-daemon.ts'
+import { printable } from '../printable.ts'
 import { type Cli, type Command, configFile, configOf, exit, homeOf } from './cli.ts'
 import { reachRunning } from './reach.ts'
-import { bytesText, printable } from './text.ts'
+import { bytesText } from './text.ts'
 
 /** One thing that was looked at. `remedy` is what to type or to do. */
 interface Finding {

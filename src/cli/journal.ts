@@ -4,10 +4,11 @@ import type { ControlClient } from '../control/connect.ts'
 import { InstarError } from '../errors.ts'
 import { inspectHome } from '../home.ts'
 import type { JournalRecord } from '../journal/cursor.ts'
+import { printable } from '../printable.ts'
 import type { RunState } from '../run/run.ts'
 import { type Cli, type Command, exit, homeOf } from './cli.ts'
 import { reachObserver, reachRunning } from './reach.ts'
-import { clock, listing, printable, stateText, table } from './text.ts'
+import { clock, listing, stateText, table } from './text.ts'
 
 const recordsShown = 20
 const lookAgainMs = 300

@@ -1,8 +1,8 @@
 import { once } from 'node:events'
 import { styleText } from 'node:util'
 import { errorRecord, InstarError } from '../errors.ts'
+import { printable } from '../printable.ts'
 import { ProgressLine, type ProgressShown } from './progress-line.ts'
-import { printable } from './text.ts'
 
 export interface Globals {
   readonly home?: string

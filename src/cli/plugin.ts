@@ -1,4 +1,4 @@
-import type { PluginInstallation, PluginResult } from '../managed-plugins.ts'
+import type { PluginInstallation, PluginResult } from '../plugin-results.ts'
 import { asking, type Command, exit } from './cli.ts'
 import { reachController, reachObserver } from './reach.ts'
 import { table } from './text.ts'

@@ -1,4 +1,5 @@
-import { bytesText, printable } from './text.ts'
+import { printable } from '../printable.ts'
+import { bytesText } from './text.ts'
 
 export interface ProgressShown {
   readonly data: Readonly<Record<string, unknown>>

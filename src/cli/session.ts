@@ -1,11 +1,12 @@
 import { constants } from 'node:os'
 import { resolve } from 'node:path'
 import { InstarError } from '../errors.ts'
+import { printable } from '../printable.ts'
 import type { DaemonClient, Session } from '../sessions/client.ts'
 import type { ParamsOf, SessionExit, SessionInfo, Size } from '../sessions/protocol.ts'
 import { type Cli, type Command, exit } from './cli.ts'
 import { reachDaemon } from './reach-daemon.ts'
-import { bytesText, clock, printable, table } from './text.ts'
+import { bytesText, clock, table } from './text.ts'
 
 /** Which daemon is spoken to. */
 interface Where {

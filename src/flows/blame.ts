@@ -1,5 +1,5 @@
 import type { Fault } from '../../machines/runtime.ts'
-import { InstarError, type InstarErrorCode } from '../errors.ts'
+import { InstarError, type InstarErrorCode, withDetails } from '../errors.ts'
 import { attribute } from '../runtime/attribute.ts'
 
 /**
@@ -55,7 +55,5 @@ export async function blaming<T>(judge: (error: unknown) => Fault, work: () => P
 }
 
 export function withFault(error: unknown, fault: Fault): unknown {
-  if (!(error instanceof InstarError)) return error
-  const { code, message, cause, hint, details } = error
-  return new InstarError(code, message, { cause, hint, details: { ...details, fault } })
+  return error instanceof InstarError ? withDetails(error, { fault }) : error
 }

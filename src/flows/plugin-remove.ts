@@ -1,4 +1,5 @@
 import type { pluginRemove } from '../../machines/index.ts'
+import { sealOf } from '../plugins/read.ts'
 import type { EffectsOf } from '../run/flow.ts'
 import { assertLive, type PluginWorld } from './plugin-world.ts'
 
@@ -6,9 +7,9 @@ import { assertLive, type PluginWorld } from './plugin-world.ts'
 export const removeEffects = (world: PluginWorld) =>
   ({
     find: async ({ plugin, target }) => {
-      const { live, trees } = await world.target(target).shelf(plugin)
-      const version = trees.find(({ folder }) => folder === live)?.seal?.version ?? null
-      return { isThere: live !== null || trees.length > 0, version }
+      const shelf = await world.target(target).shelf(plugin)
+      const { live, trees } = shelf
+      return { isThere: live !== null || trees.length > 0, version: sealOf(shelf, live)?.version ?? null }
     },
 
     unlink: async ({ plugin, target: name }) => {

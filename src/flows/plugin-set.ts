@@ -1,5 +1,5 @@
 import type { Prepared, pluginSet, SetMember, Swapped } from '../../machines/index.ts'
-import { errorRecord, InstarError } from '../errors.ts'
+import { errorRecord, InstarError, withDetails } from '../errors.ts'
 import type { EffectContext, EffectsOf } from '../run/flow.ts'
 import { installEffects } from './plugin-install.ts'
 import type { PluginWorld } from './plugin-world.ts'
@@ -92,7 +92,7 @@ export const setEffects = (world: PluginWorld) => {
 
 /** The error, with whose it is. */
 function about(plugin: string, error: unknown): unknown {
-  if (!(error instanceof InstarError)) return Object.assign(error as Error, { details: { plugin } })
-  const { code, message, cause, hint, details } = error
-  return new InstarError(code, message, { cause, hint, details: { ...details, plugin } })
+  return error instanceof InstarError
+    ? withDetails(error, { plugin })
+    : Object.assign(error as Error, { details: { plugin } })
 }

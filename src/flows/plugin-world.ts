@@ -1,6 +1,7 @@
 import type { Found, Installed, ReleaseRef } from '../../machines/index.ts'
 import { InstarError } from '../errors.ts'
 import type { SignaturePolicy } from '../packages/verify-signatures.ts'
+import { sealOf } from '../plugins/read.ts'
 import type { Shelf, Target } from '../plugins/target.ts'
 import type { ReleaseStore } from '../releases/store.ts'
 
@@ -20,9 +21,10 @@ export interface PluginWorld {
 
 /** What a target has of a plugin. @param version The one that is wanted; null where all that is there is as good. */
 export async function find(target: Target, plugin: string, version: string | null): Promise<Found> {
-  const { live: folder, astray, previous, trees } = await target.shelf(plugin)
+  const shelf = await target.shelf(plugin)
+  const { live: folder, astray, previous } = shelf
   if (folder === null) return { live: null, isWhole: false, previous }
-  const seal = sealOf(trees, folder)
+  const seal = sealOf(shelf, folder)
   const live = { folder, version: seal?.version ?? '', digest: seal?.digest ?? '' }
   if (astray !== null || live.version !== version) return { live, isWhole: false, previous }
   const [read] = await target.read(plugin, [folder])
@@ -42,8 +44,8 @@ export async function assertLive(
   before: Installed | null = null,
 ): Promise<Shelf> {
   const shelf = await target.shelf(plugin)
-  const { live, astray, trees } = shelf
-  const digest = live === null ? undefined : (sealOf(trees, live)?.digest ?? '')
+  const { live, astray } = shelf
+  const digest = live === null ? undefined : (sealOf(shelf, live)?.digest ?? '')
   if (live === (wanted?.folder ?? null) && astray === null && digest === wanted?.digest) return shelf
   if (isOvertaken(shelf, [before, wanted]))
     throw new InstarError('PLUGIN_OVERTAKEN', `${plugin}: another installer has put ${live} in its place`)
@@ -52,9 +54,7 @@ export async function assertLive(
 }
 
 /** Whether a sealed tree is live that is none of these: somebody else's doing, and not ours to undo. */
-export function isOvertaken({ live, astray, trees }: Shelf, ours: readonly (Installed | null)[]): boolean {
-  if (live === null || astray !== null || ours.some((one) => one?.folder === live)) return false
-  return sealOf(trees, live) !== null
+export function isOvertaken(shelf: Shelf, ours: readonly (Installed | null)[]): boolean {
+  const { live, astray } = shelf
+  return astray === null && sealOf(shelf, live) !== null && !ours.some((one) => one?.folder === live)
 }
-
-const sealOf = (trees: Shelf['trees'], folder: string) => trees.find((tree) => tree.folder === folder)?.seal ?? null

@@ -2,10 +2,9 @@ import { createHash } from 'node:crypto'
 import { mkdir, open } from 'node:fs/promises'
 import { join } from 'node:path'
 import { InstarError } from '../errors.ts'
-import { decodeListing, type ListedEntry } from '../releases/tree.ts'
+import { inParallel } from '../in-parallel.ts'
+import { decodeListing, filesAtOnce, type ListedEntry } from '../releases/tree.ts'
 
-/** As many as keep the four threads of Node's pool busy. */
-const lanes = 8
 const chunkBytes = 256 * 1024
 
 /**
@@ -20,15 +19,13 @@ export async function copyTree(from: string, to: string, listing: string, signal
   // A folder comes before what is in it.
   for (const { mark, path } of entries) if (mark === 'd') await mkdir(join(to, path), { mode: 0o755 })
   const files = entries.filter(({ mark }) => mark !== 'd')
-  let next = 0
-  const work = async () => {
-    const buffer = Buffer.allocUnsafe(chunkBytes)
-    while (next < files.length) {
-      signal.throwIfAborted()
-      await copyFile(from, to, files[next++]!, buffer)
-    }
-  }
-  await Promise.all(Array.from({ length: lanes }, work))
+  const spare: Buffer[] = []
+  await inParallel(filesAtOnce, files, async (file) => {
+    signal.throwIfAborted()
+    const buffer = spare.pop() ?? Buffer.allocUnsafe(chunkBytes)
+    await copyFile(from, to, file, buffer)
+    spare.push(buffer)
+  })
 }
 
 async function copyFile(from: string, to: string, { mark, path, hash }: ListedEntry, buffer: Buffer): Promise<void> {

@@ -26,6 +26,9 @@ export function assertPluginName(name: string): void {
 
 export const shelfOf = (name: string) => `${shelves}/${encodeName(name)}`
 
+/** Something that Instar did not make has the place. */
+export const foreign = (path: string) => new InstarError('PLUGIN_FOREIGN', `${path} is none of Instar's`)
+
 /** What the live symlink of a plugin holds. */
 export function liveTarget(name: string, folder: string): string {
   const up = name.includes('/') ? '../' : ''

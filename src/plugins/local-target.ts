@@ -2,14 +2,15 @@ import { lstat, readdir, readlink, realpath, rename, rm, symlink, writeFile } fr
 import { dirname, join } from 'node:path'
 import type { Installed } from '../../machines/plugin.ts'
 import { flush, flushDirectory, flushTree, makeDirectories } from '../disk.ts'
-import { diskError, errorFrom, errorRecord, InstarError } from '../errors.ts'
+import { diskError } from '../errors.ts'
 import { manifestText } from '../packages/read-manifest.ts'
 import { absent } from '../releases/absent.ts'
-import { decodeName } from '../releases/layout.ts'
+import { decodeName, folderOf, type ReleaseRef } from '../releases/layout.ts'
 import { readTree } from '../releases/tree.ts'
 import { copyTree } from './copy-tree.ts'
 import {
   folderIn,
+  foreign,
   isTreeFolder,
   linkPrefix,
   liveTarget,
@@ -19,7 +20,7 @@ import {
   stagingPrefix,
 } from './layout.ts'
 import { problemsOf, unreadable } from './read.ts'
-import { encodePluginSeal, readPluginSeal, sealName } from './seal.ts'
+import { encodePluginSeal, newSeal, readPluginSeal, sealName } from './seal.ts'
 import type { Putting, Read, Shelf, Surveyed, Target } from './target.ts'
 
 /** A directory of this machine. */
@@ -47,7 +48,7 @@ export class LocalTarget implements Target {
     const surveyed = plugins.sort().map((plugin) =>
       this.shelf(plugin).then(
         (shelf) => ({ plugin, shelf }),
-        (error) => ({ plugin, problem: errorFrom(errorRecord(error)) }),
+        (problem: Error) => ({ plugin, problem }),
       ),
     )
     return Promise.all(surveyed)
@@ -71,8 +72,7 @@ export class LocalTarget implements Target {
       await copyTree(content, staging, listing, signal)
       await flushTree(staging)
       // Last of all, so that a tree which has it is whole.
-      const { owner } = this
-      const seal = { schema: 1, name: plugin, version, digest, owner, sealedAt: new Date().toISOString() } as const
+      const seal = newSeal({ name: plugin, version, digest, owner: this.owner })
       await writeFile(join(staging, sealName), encodePluginSeal(seal), { flag: 'wx', mode: 0o644 })
       await flush(join(staging, sealName))
       await flushDirectory(staging)
@@ -97,8 +97,7 @@ export class LocalTarget implements Target {
     const path = isLive ? this.livePath(plugin) : join(this.shelfPath(plugin), previousName)
     try {
       const there = await lstat(path).catch(absent)
-      if (there !== null && !there.isSymbolicLink())
-        throw new InstarError('PLUGIN_FOREIGN', `${path} is none of Instar's`)
+      if (there !== null && !there.isSymbolicLink()) throw foreign(path)
       if (folder === null) await rm(path, { force: true })
       else {
         // On the shelf, where a sweep finds it, and in the same file system.
@@ -155,13 +154,14 @@ export class LocalTarget implements Target {
     const stats = await lstat(path).catch(absent)
     if (stats === null) return null
     const folder = stats.isSymbolicLink() ? read(await readlink(path)) : null
-    if (folder === null) throw new InstarError('PLUGIN_FOREIGN', `${path} is none of Instar's`)
+    if (folder === null) throw foreign(path)
     return folder
   }
 
   /** The name of a tree's folder, and whether the tree is there already. One that is damaged is never written over. */
-  private async freeFolder(plugin: string, { version, digest }: { version: string; digest: string }) {
-    const stem = `${version}-${digest.slice(0, 12)}`
+  private async freeFolder(plugin: string, release: ReleaseRef) {
+    const { digest } = release
+    const stem = folderOf(release)
     for (let attempt = 0; ; attempt += 1) {
       const name = attempt === 0 ? stem : `${stem}.${attempt}`
       if ((await lstat(join(this.shelfPath(plugin), name)).catch(absent)) === null) return { name, isWhole: false }

@@ -7,7 +7,8 @@
  *
  *   instar 1          first line; whatever a login prints comes before it
  *   KEY VALUE         lines, by script; a key that ends in `:` is followed by that many bytes and a line end
- *   fail KIND TEXT    what kept it from going on; nothing follows
+ *   fail KIND TEXT    what kept it from going on; nothing follows. `unsupported`: a tool is missing; `foreign`: TEXT is a path
+ *                     that something else has; `damaged`: what arrived is not what was sent; `broken`: TEXT did not work
  *   end               last line of an answer that is whole
  */
 const prelude = `
@@ -161,8 +162,7 @@ flush "$staging" &
 flushing=$!
 [ "$(report "$staging" | hash | cut -c 1-64)" = "$expected" ] || fail damaged
 wait "$flushing" || fail broken "the tree cannot be flushed"
-say_seal() { printf "%s\\n" "$seal" > "$staging/.complete"; }
-say_seal || fail broken "the seal cannot be written"
+printf "%s\\n" "$seal" > "$staging/.complete" || fail broken "the seal cannot be written"
 until mv -T "$staging" "$place" 2>/dev/null; do
   [ -e "$place" ] || fail broken "the tree cannot be put in its place"
   choose
@@ -180,7 +180,6 @@ if [ -z "$folder" ]; then
 else
   [ -d "$shelf/$folder" ] || fail broken "$folder is not there"
   mkdir -p "\${path%/*}" || fail broken "the folder of the symlink cannot be made"
-  rm -f "$draft"
   ln -s "$text" "$draft" && mv -f -T "$draft" "$path" || fail broken "the symlink cannot be replaced"
 fi
 [ ! -d "\${path%/*}" ] || flush "\${path%/*}" || fail broken "the symlink cannot be flushed"

@@ -1,10 +1,19 @@
 import { createHash, randomUUID } from 'node:crypto'
 import type { Installed } from '../../machines/plugin.ts'
 import { InstarError, type InstarErrorCode } from '../errors.ts'
-import { decodeName } from '../releases/layout.ts'
+import { decodeName, folderOf } from '../releases/layout.ts'
 import { digestOf } from '../releases/tree.ts'
 import { type Answer, readAnswer } from './answer.ts'
-import { folderIn, isTreeFolder, linkPrefix, liveTarget, previousName, shelfOf, stagingPrefix } from './layout.ts'
+import {
+  folderIn,
+  foreign,
+  isTreeFolder,
+  linkPrefix,
+  liveTarget,
+  previousName,
+  shelfOf,
+  stagingPrefix,
+} from './layout.ts'
 import { pack } from './pack.ts'
 import { problemsOf, unreadable } from './read.ts'
 import {
@@ -18,7 +27,7 @@ import {
   sweepScript,
 } from './remote-scripts.ts'
 import { listingOf, reportOf } from './report.ts'
-import { decodePluginSeal, encodePluginSeal, type PluginSeal } from './seal.ts'
+import { decodePluginSeal, encodePluginSeal, newSeal, type PluginSeal } from './seal.ts'
 import { type RunOptions, runCommand, type Shell } from './shell.ts'
 import type { Putting, Read, Shelf, Shelved, Surveyed, Target } from './target.ts'
 
@@ -68,9 +77,8 @@ export class RemoteTarget implements Target {
   async put({ plugin, version, digest, content, listing, key, signal, progress }: Putting): Promise<Installed> {
     const shelf = this.shelfPath(plugin)
     const staging = `${shelf}/${stagingPrefix}${this.owner}-${key}-${once()}`
-    const { owner } = this
-    const seal = { schema: 1, name: plugin, version, digest, owner, sealedAt: new Date().toISOString() } as const
-    const stem = `${version}-${digest.slice(0, 12)}`
+    const seal = newSeal({ name: plugin, version, digest, owner: this.owner })
+    const stem = folderOf({ version, digest })
     const expected = createHash('sha256').update(reportOf(listing)).digest('hex')
     const args = [shelf, this.owner, staging, stem, expected, digest, encodePluginSeal(seal).trim()]
     const input = () => pack(content, (bytes) => progress({ phase: 'uploading', version, bytes }))
@@ -125,8 +133,7 @@ export class RemoteTarget implements Target {
     const linked = (key: string, path: string, read: (text: string) => string | null) => {
       const text = part.one(key)
       const folder = text === undefined ? null : read(text)
-      if (part.one(`${key}-foreign`) !== undefined || (text !== undefined && folder === null))
-        throw new InstarError('PLUGIN_FOREIGN', `${path} is none of Instar's`)
+      if (part.one(`${key}-foreign`) !== undefined || (text !== undefined && folder === null)) throw foreign(path)
       return folder
     }
     const shelf = this.shelfPath(plugin)
@@ -163,21 +170,13 @@ function sealIn(part: Answer): PluginSeal | null {
 /** Part of a name that no other step uses: a script of a connection that was lost may still be at work on its own. */
 const once = () => randomUUID().slice(0, 8)
 
-const kinds: Record<string, InstarErrorCode> = {
-  unsupported: 'TARGET_UNSUPPORTED',
-  foreign: 'PLUGIN_FOREIGN',
-  damaged: 'PLUGIN_DAMAGED',
-}
-
-const sentences: Record<string, (text: string) => string> = {
-  foreign: (path) => `${path} is none of Instar's`,
-  damaged: () => 'what arrived is not what was sent',
-}
-
 function failureOf(failure: string, stderr: string): InstarError {
   const [, kind = '', text = ''] = /^(\w+) ?(.*)$/s.exec(failure) ?? []
-  const message = [sentences[kind]?.(text) ?? text, stderr].filter((part) => part !== '').join(': ')
-  return new InstarError(kinds[kind] ?? diskCode(stderr) ?? 'TARGET_FAILED', message)
+  if (kind === 'foreign') return foreign(text)
+  if (kind === 'damaged') return new InstarError('PLUGIN_DAMAGED', 'what arrived is not what was sent')
+  const message = stderr === '' ? text : `${text}: ${stderr}`
+  const code = kind === 'unsupported' ? 'TARGET_UNSUPPORTED' : (diskCode(stderr) ?? 'TARGET_FAILED')
+  return new InstarError(code, message)
 }
 
 function cutShort(code: number | null, stderr: string): InstarError {

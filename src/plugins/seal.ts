@@ -23,6 +23,13 @@ export const sealName = '.complete'
 /** More is no seal. */
 export const sealBytesMax = 4096
 
+/** The seal of a tree that is whole now. */
+export const newSeal = (about: Pick<PluginSeal, 'name' | 'version' | 'digest' | 'owner'>): PluginSeal => ({
+  schema: 1,
+  ...about,
+  sealedAt: new Date().toISOString(),
+})
+
 export const encodePluginSeal = (seal: PluginSeal) => `${JSON.stringify(seal)}\n`
 
 /** What a seal says; null for text that is none. */

@@ -2,6 +2,7 @@ import { type ChildProcess, spawn } from 'node:child_process'
 import type { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import { InstarError } from '../errors.ts'
+import { printable } from '../printable.ts'
 
 /** Somewhere that a POSIX shell runs scripts for us. */
 export interface Shell {
@@ -80,7 +81,7 @@ export async function runCommand(words: readonly string[], { input, signal, dead
     if (why !== undefined) throw why
     // It may have ended because it has all it wants to know; but what broke on our side is ours to tell.
     if (failure !== undefined) throw failure
-    return { code, stdout: Buffer.concat(stdout), stderr: printable(stderr.toString('utf8')) }
+    return { code, stdout: Buffer.concat(stdout), stderr: printable(stderr.toString('utf8')).trim() }
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT')
       throw new InstarError('TARGET_UNREACHABLE', `there is no program "${program}" here`, { cause: error })
@@ -112,8 +113,3 @@ function end(child: ChildProcess): void {
   child.kill('SIGTERM')
   setTimeout(() => child.kill('SIGKILL'), endingMs).unref()
 }
-
-// biome-ignore lint/suspicious/noControlCharactersInRegex: they are what must not reach a terminal
-const controls = /[\x00-\x08\x0b-\x1f\x7f-\x9f]/g
-
-const printable = (text: string) => text.replace(controls, '').trim()

@@ -3,6 +3,7 @@ import { constants } from 'node:fs'
 import { open, readdir, readlink, realpath } from 'node:fs/promises'
 import { isAbsolute, join, sep } from 'node:path'
 import { InstarError } from '../errors.ts'
+import { inParallel } from '../in-parallel.ts'
 
 /**
  * The listing of a tree, format 1. UTF-8 text; its SHA-256 in hex is the digest of the tree.
@@ -35,23 +36,13 @@ const head = 'instar-tree 1'
 export async function readTree(root: string, signal?: AbortSignal, except: readonly string[] = []): Promise<Tree> {
   const all = await walk(await realpath(root), '')
   const entries = all.filter(({ path }) => !except.includes(path))
-  const listed = new Array<ListedEntry>(entries.length)
-  let next = 0
-  let files = 0
-  let bytes = 0
-  const work = async () => {
-    while (next < entries.length) {
-      signal?.throwIfAborted()
-      const at = next++
-      const entry = entries[at]!
-      const { mark, hash, size } = await readEntry(entry)
-      if (entry.type === 'file') files += 1
-      bytes += size
-      listed[at] = { mark, hash, path: entry.path }
-    }
-  }
-  await Promise.all(Array.from({ length: lanes }, work))
-  const listing = encodeListing(listed)
+  const read = await inParallel(filesAtOnce, entries, async (entry) => {
+    signal?.throwIfAborted()
+    return { ...(await readEntry(entry)), path: entry.path }
+  })
+  const listing = encodeListing(read)
+  const files = entries.filter(({ type }) => type === 'file').length
+  const bytes = read.reduce((sum, { size }) => sum + size, 0)
   return { digest: digestOf(listing), listing, files, bytes }
 }
 
@@ -78,8 +69,8 @@ export const decodeListing = (listing: string): ListedEntry[] =>
       return { mark: mark as ListedEntry['mark'], hash: hash!, path: JSON.parse(path) }
     })
 
-/** More lanes than the four threads of Node's pool keep it busy; beyond this nothing gets faster (measured). */
-const lanes = 8
+/** More than the four threads of Node's pool keep it busy; beyond this nothing gets faster (measured). */
+export const filesAtOnce = 8
 
 export const digestOf = (listing: string) => createHash('sha256').update(listing).digest('hex')
 

@@ -3,7 +3,7 @@
  * is killed before it and after it, and at every word that it says in between; the other one and the keeper live.
  */
 import { expect, test } from 'vitest'
-import { inParallel } from '../../src/testing/in-parallel.ts'
+import { inParallel } from '../../src/in-parallel.ts'
 import { sessionScene } from '../support/sessions/scene.ts'
 import { type Account, allPassages, type Case, handoffScenarios, Place, type Victim, victims } from './handoffs.ts'
 

@@ -1,12 +1,11 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { access, mkdir, mkdtemp, readFile, realpath, rm, writeFile } from 'node:fs/promises'
+import { access, mkdtemp, readFile, realpath, rm, writeFile } from 'node:fs/promises'
 import { createConnection } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { afterAll, beforeAll, expect, test, vi } from 'vitest'
+import { afterAll, beforeAll, expect, test } from 'vitest'
 import { makeBusyboxRoot } from '../support/busybox-root.ts'
-import { containerEngine } from '../support/container-engine.ts'
 import { eventually } from '../support/sessions/eventually.ts'
 import { type Sshd, startSshd } from '../support/sshd.ts'
 import { systemProgram } from '../support/system-program.ts'
@@ -231,19 +230,4 @@ test('after its end nothing is left of a root, in which nothing that lost its pa
   await Promise.all([abandoned.answer, running.answer])
   expect(await exists(`/proc/${busybox.pid}`)).toBe(false)
   expect((await answerOf([...prefix, 'true'])).code).toBe(1)
-})
-
-test('the client of a container engine that does not answer is none', async () => {
-  const bin = directory()
-  await mkdir(bin)
-  vi.stubEnv('PATH', bin)
-  try {
-    expect(await containerEngine()).toBe(null)
-    await writeFile(join(bin, 'docker'), '#!/bin/sh\necho no daemon >&2\n', { mode: 0o755 })
-    expect(await containerEngine()).toBe(null)
-    await writeFile(join(bin, 'podman'), '#!/bin/sh\necho 6.1\n', { mode: 0o755 })
-    expect(await containerEngine()).toBe('podman')
-  } finally {
-    vi.unstubAllEnvs()
-  }
 })
