@@ -211,19 +211,29 @@ async function goodAnswer(
       ([name, text]) => [name.toLowerCase(), fill(text, values)] as const,
     ),
   }
+  const isGood = async (url: string): Promise<boolean> => {
+    const { remote, answer, refusal } = await ask(new URL(url), expected.contains, signal)
+    // Also before it has said a word: who accepts connections here decides whose the port is.
+    const isChild = remote !== undefined && (await listens(child, remote.port, remote.address, seen))
+    if (answer === undefined) {
+      // What a listener did to us says more than that the other address refused us.
+      if (remote !== undefined || seen.last === null) seen.last = { mismatch: false, what: refusal ?? 'no answer' }
+      return false
+    }
+    const fault = faultIn(answer, expected)
+    if (fault !== undefined) seen.last = { mismatch: true, what: fault }
+    return fault === undefined && isChild
+  }
+  const firstGood = async (candidates: readonly string[]): Promise<string | undefined> => {
+    for (const url of candidates) if (await isGood(url)) return url
+    return undefined
+  }
   for (;;) {
-    for (const url of urls) {
-      const { remote, answer, refusal } = await ask(new URL(url), expected.contains, signal)
-      // Also before it has said a word: who accepts connections here decides whose the port is.
-      const isChild = remote !== undefined && (await listens(child, remote.port, remote.address, seen))
-      if (answer === undefined) {
-        // What a listener did to us says more than that the other address refused us.
-        if (remote !== undefined || seen.last === null) seen.last = { mismatch: false, what: refusal ?? 'no answer' }
-        continue
-      }
-      const fault = faultIn(answer, expected)
-      if (fault === undefined && isChild) return announced ?? new URL(url).origin
-      if (fault !== undefined) seen.last = { mismatch: true, what: fault }
+    const found = await firstGood(urls)
+    if (found !== undefined) {
+      // It may have begun to listen between two questions; one that listens on both addresses is always reached at the first.
+      const reached = (await firstGood(urls.slice(0, urls.indexOf(found)))) ?? found
+      return announced ?? new URL(reached).origin
     }
     await pause(stepMs, signal)
   }
