@@ -1,5 +1,6 @@
 import { InstarError } from '../errors.ts'
-import type { Ran, Shell } from './shell.ts'
+import type { Ran } from '../run-command.ts'
+import type { Shell } from './shell.ts'
 
 /** Behind a command that runs another one somewhere else: `docker exec -i NAME`, `kubectl exec -i POD --`. */
 export class PrefixShell implements Shell {

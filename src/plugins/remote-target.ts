@@ -3,6 +3,7 @@ import type { Installed } from '../../machines/plugin.ts'
 import { InstarError, type InstarErrorCode } from '../errors.ts'
 import { decodeName, folderOf } from '../releases/layout.ts'
 import { digestOf } from '../releases/tree.ts'
+import { type RunOptions, runCommand } from '../run-command.ts'
 import { type Answer, readAnswer } from './answer.ts'
 import {
   folderIn,
@@ -28,12 +29,14 @@ import {
 } from './remote-scripts.ts'
 import { listingOf, reportOf } from './report.ts'
 import { decodePluginSeal, encodePluginSeal, newSeal, type PluginSeal } from './seal.ts'
-import { type RunOptions, runCommand, type Shell } from './shell.ts'
+import type { Shell } from './shell.ts'
 import type { Putting, Read, Shelf, Shelved, Surveyed, Target } from './target.ts'
 
 const stepDeadlineMs = 2 * 60_000
 /** For a step that reads or writes whole trees. */
 const treeDeadlineMs = 30 * 60_000
+
+const failures = { unreachable: 'TARGET_UNREACHABLE', failed: 'TARGET_FAILED' } as const
 
 /** A directory that only a shell can reach. Nothing is kept there but plugins: what was done is in the journal here. */
 export class RemoteTarget implements Target {
@@ -120,7 +123,8 @@ export class RemoteTarget implements Target {
   }
 
   private async run(script: string, args: readonly string[], options: Partial<RunOptions> = {}): Promise<Answer> {
-    const ran = await runCommand(await this.shell.command(script, args), { deadlineMs: stepDeadlineMs, ...options })
+    const command = await this.shell.command(script, args)
+    const ran = await runCommand(command, { deadlineMs: stepDeadlineMs, failures, ...options })
     const answer = readAnswer(ran.stdout)
     if (answer === null) throw this.shell.explain(ran)
     if (answer.failure !== null) throw failureOf(answer.failure, ran.stderr)

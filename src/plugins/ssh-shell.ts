@@ -6,9 +6,10 @@ import { promisify } from 'node:util'
 import { makeDirectories } from '../disk.ts'
 import { InstarError } from '../errors.ts'
 import { absent } from '../releases/absent.ts'
+import type { Ran } from '../run-command.ts'
 import { shortDirectory } from '../socket-path.ts'
 import type { Address } from './address.ts'
-import type { Ran, Shell } from './shell.ts'
+import type { Shell } from './shell.ts'
 
 const run = promisify(execFile)
 
