@@ -10,12 +10,14 @@ export type PluginSource =
     }
   /** Absolute path of a gzipped tar archive, or of a folder, on the controller's machine. */
   | { readonly kind: 'tarball' | 'folder'; readonly path: string }
+  /** What git is given to find the repository, and the whole name of the commit. */
+  | { readonly kind: 'git'; readonly url: string; readonly commit: string }
 
 /** One exact version of a plugin. */
 export interface PluginOffer {
   readonly name: string
   readonly version: string
-  /** SSRI text; null where it is learned from the bytes: those of a file are what they are. */
+  /** SSRI text; null where it is learned from the bytes: only a registry says it before. */
   readonly integrity: string | null
   readonly source: PluginSource
 }

@@ -9,6 +9,7 @@ export const sessionDefaults = {
 export const pluginDefaults = {
   targets: {},
   subscriptions: {},
+  engines: {},
   check: { firstAfterMs: 60_000, everyMs: 1_800_000 },
   policy: { signatures: 'prefer', keep: 2 },
 } as const

@@ -304,6 +304,12 @@ const plugins = known({
     .record(targetName, target)
     .default({})
     .describe('Places for plugins, by name: ssh://[user@]host[:port]/path, or exec:PREFIX#/path.'),
+  engines: z
+    .record(z.string().min(1).max(100), version)
+    .default(pluginDefaults.engines)
+    .describe(
+      'Versions of what plugins run in, by the names that their `engines` use; one whose range is not met is refused.',
+    ),
   policy: known({
     signatures: z
       .enum(['off', 'prefer', 'require'])

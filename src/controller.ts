@@ -18,9 +18,10 @@ import { Daemons } from './daemons.ts'
 import { type ErrorRecord, errorRecord, InstarError } from './errors.ts'
 import { supervisionEffects } from './flows/daemon-supervision.ts'
 import type { DaemonWorld } from './flows/daemon-world.ts'
-import { installEffects, resolveOffer } from './flows/plugin-install.ts'
+import { installEffects } from './flows/plugin-install.ts'
 import { removeEffects } from './flows/plugin-remove.ts'
 import { setEffects } from './flows/plugin-set.ts'
+import { publishedOffer } from './flows/plugin-source.ts'
 import type { PluginWorld } from './flows/plugin-world.ts'
 import { adjustEffects } from './flows/runtime-adjust.ts'
 import { launchEffects } from './flows/runtime-launch.ts'
@@ -158,7 +159,7 @@ export class Controller implements AsyncDisposable {
       interpreter,
       targets,
       subscriptions: config.plugins.subscriptions,
-      resolve: (plugin, wanted, signal) => resolveOffer(pluginWorld, plugin, wanted, signal),
+      resolve: (plugin, wanted, signal) => publishedOffer(pluginWorld, { plugin, wanted }, signal),
     })
     this.daemons = new Daemons(config.sessions, { interpreter, world: daemonWorld, autoUpdate })
     const host = { home, interpreter, store }
@@ -207,6 +208,7 @@ export class Controller implements AsyncDisposable {
       }),
       registry: config.registry,
       ...config.plugins.policy,
+      engines: config.plugins.engines,
       inUse: (plugin) => (interpreter === undefined ? [] : pluginReleasesInUse(interpreter, plugin)),
       target: (address) => targets.at(address),
     }

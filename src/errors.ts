@@ -96,6 +96,15 @@ export const codes = {
     retry: false,
     hint: 'The package holds an entry that no package needs. Do not use it; tell its publisher.',
   },
+  GIT_SPEC_INVALID: {
+    retry: false,
+    exit: 2,
+    hint: 'Give NAME@git+https://HOST/PATH.git, NAME@git+ssh://…, NAME@git+file:///PATH or NAME@github:OWNER/NAME, with #BRANCH, #TAG, #COMMIT or #semver:RANGE. Passwords belong to a credential helper of git.',
+  },
+  GIT_FAILED: {
+    retry: true,
+    hint: 'Try the same by hand: `git ls-remote URL`. Nothing is asked here, so a key or a credential helper has to do.',
+  },
   UNPACK_TARGET_NOT_EMPTY: { retry: false, hint: 'Unpack into a new or empty directory.' },
   MANIFEST_INVALID: {
     retry: false,
@@ -227,7 +236,11 @@ export const codes = {
   PLUGIN_SPEC_INVALID: {
     retry: false,
     exit: 2,
-    hint: 'Give NAME, NAME@RANGE, a folder or a .tgz file with ./ or / before it, or NAME@file:PATH.',
+    hint: 'Give NAME, NAME@RANGE, a folder or a .tgz file with ./ or / before it, NAME@file:PATH, or NAME@ and a repository such as git+https://….',
+  },
+  ENGINES_UNMET: {
+    retry: false,
+    hint: 'Install a version that fits what plugins run in here, or correct `plugins.engines` of the configuration.',
   },
   PLUGIN_UNKNOWN: { retry: false, exit: 2, hint: 'Name a plugin that `instar plugin list` shows.' },
   PLUGIN_FOREIGN: {

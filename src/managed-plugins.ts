@@ -29,6 +29,7 @@ export interface PluginAsked extends Asked {
 /** What is wrong with a spec, or with what it leads to, before anything is begun. */
 const specCodes = new Set<InstarErrorCode>([
   'PLUGIN_SPEC_INVALID',
+  'GIT_SPEC_INVALID',
   'PLUGIN_NAME_INVALID',
   'MANIFEST_INVALID',
   'TARBALL_INVALID',

@@ -40,9 +40,11 @@ function lineOf(
   return `${name}: ${outcome}${what}${instead}${why}${blocked}${from === null ? '' : next}`
 }
 
+const usageCodes = new Set(['PLUGIN_SPEC_INVALID', 'PLUGIN_NAME_INVALID', 'GIT_SPEC_INVALID'])
+
 function exitOf({ outcome, code }: Pick<PluginResult, 'outcome' | 'code'>): number {
   if (outcome === 'installed' || outcome === 'current') return exit.done
-  if (code === 'PLUGIN_SPEC_INVALID' || code === 'PLUGIN_NAME_INVALID') return exit.usage
+  if (code !== undefined && usageCodes.has(code)) return exit.usage
   return outcome === 'failed' || outcome === 'blocked' ? exit.failed : exit.keptOld
 }
 

@@ -28,6 +28,7 @@ const offerFaults: Partial<Record<InstarErrorCode, Fault>> = {
   ENTRY_MISSING: 'refused',
   // A registry that lies about what a tarball is must not be able to ban the version that it names.
   MANIFEST_MISMATCH: 'refused',
+  ENGINES_UNMET: 'refused',
   PROVIDED_OUT_OF_RANGE: 'refused',
   NATIVE_UNLOADABLE: 'refused',
 }

@@ -17,24 +17,29 @@ export const tarballIn = (draft: { readonly scratch: string }) => join(draft.scr
 /** What `fetchTarball` and `verifySignatures` want beyond an offer is only for conditional questions. */
 const conditional = <Offered extends object>(offer: Offered) => ({ ...offer, etag: null })
 
-/** Downloads into an empty draft; on failure nothing of the draft is left. */
+/** Empties a draft and fills it by `work`; when that fails nothing of the draft is left. */
+export async function filling<T>(draft: Draft, work: () => Promise<T>): Promise<T> {
+  try {
+    await draft.reset()
+    return await work()
+  } catch (error) {
+    await draft.discard()
+    throw error
+  }
+}
+
+/** Downloads into an empty draft. */
 export async function download(
   draft: Draft,
   offer: Omit<Offer, 'engines'>,
   { signal, progress }: { signal: AbortSignal; progress: (data: unknown) => void },
 ): Promise<void> {
   const { fetchTarball } = await import('../packages/fetch-tarball.ts')
-  try {
-    await draft.reset()
-    await fetchTarball(conditional({ engines: {}, ...offer }), {
-      file: tarballIn(draft),
-      signal,
-      onProgress: (seen) => progress({ phase: 'fetching', version: offer.version, ...seen }),
-    })
-  } catch (error) {
-    await draft.discard()
-    throw error
-  }
+  await fetchTarball(conditional({ engines: {}, ...offer }), {
+    file: tarballIn(draft),
+    signal,
+    onProgress: (seen) => progress({ phase: 'fetching', version: offer.version, ...seen }),
+  })
 }
 
 /** Signatures, the download's digest, the unpacked tree, and that it is the package that was offered. */

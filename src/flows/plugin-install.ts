@@ -1,30 +1,32 @@
-import { copyFile } from 'node:fs/promises'
 import type { Found, Installed, PluginChange, PluginOffer, pluginInstall, ReleaseRef } from '../../machines/index.ts'
-import { diskError, InstarError } from '../errors.ts'
-import { manifestText } from '../packages/read-manifest.ts'
+import { InstarError } from '../errors.ts'
+import { manifestText, readManifest } from '../packages/read-manifest.ts'
 import { type ComparedTree, classifyChange } from '../plugins/classify.ts'
-import { filePrefix, identityOf } from '../plugins/spec.ts'
+import { assertEngines, contributionsOf } from '../plugins/manifest.ts'
 import type { Read, Target } from '../plugins/target.ts'
-import { type Draft, draftTag } from '../releases/draft.ts'
+import { draftTag } from '../releases/draft.ts'
 import { readListing } from '../releases/seal.ts'
 import type { EffectsOf } from '../run/flow.ts'
 import { blaming, offerFault } from './blame.ts'
-import { download, flushDraft, integrityOf, tarballIn, unpackAs, unpackChecked } from './package-draft.ts'
+import { filling, flushDraft, integrityOf, tarballIn, unpackAs, unpackChecked } from './package-draft.ts'
+import { bring, registryOffer, resolveOffer, sourceText } from './plugin-source.ts'
 import { assertLive, find, isOvertaken, type PluginWorld } from './plugin-world.ts'
 
 /** Serves `machines/plugin-install.ts`. */
 export const installEffects = (world: PluginWorld) =>
   ({
-    resolve: ({ plugin, wanted }, { signal }) => blaming(offerFault, () => resolveOffer(world, plugin, wanted, signal)),
+    resolve: ({ plugin, wanted }, { key, signal }) =>
+      blaming(offerFault, () => resolveOffer(world, { plugin, wanted, key }, signal)),
 
     // What was proven for another target, or before a version was left, need not be fetched again.
-    look: async ({ plugin, target, offer }) => {
-      const [before, release] = await Promise.all([
-        find(world.target(target), plugin, offer.version),
-        sealedAs(world, offer),
-      ])
-      return { before, release }
-    },
+    look: ({ plugin, target, offer }) =>
+      blaming(offerFault, async () => {
+        const [before, release] = await Promise.all([
+          find(world.target(target), plugin, offer.version),
+          sealedAs(world, offer),
+        ])
+        return { before, release }
+      }),
 
     lookBack: async ({ plugin, target: name }) => {
       const target = world.target(name)
@@ -35,12 +37,14 @@ export const installEffects = (world: PluginWorld) =>
 
     fetch: ({ plugin, offer }, { key, signal, progress }) =>
       blaming(offerFault, async () => {
-        const { integrity, source } = offer
         await using draft = await world.store.draft(plugin, key, { signal })
-        if (source.kind === 'registry') await download(draft, registryOffer(offer), { signal, progress })
-        else await packInto(draft, source, signal)
-        await flushDraft(draft, `${plugin} ${offer.version}`)
-        return { draft: key, integrity: integrity ?? (await integrityOf(tarballIn(draft))) }
+        return await filling(draft, async () => {
+          await bring(offer, draft, { signal, progress })
+          await flushDraft(draft, `${plugin} ${offer.version}`)
+          const integrity = offer.integrity ?? (await integrityOf(tarballIn(draft)))
+          signal.throwIfAborted()
+          return { draft: key, integrity }
+        })
       }),
 
     verify: ({ plugin, offer, draft: key }, { signal, progress }) =>
@@ -48,8 +52,12 @@ export const installEffects = (world: PluginWorld) =>
         progress({ phase: 'verifying', version: offer.version })
         const { signatures } = world
         await using draft = await world.store.draft(plugin, key, { signal })
-        if (offer.source.kind === 'registry') await unpackChecked(draft, registryOffer(offer), { signatures, signal })
-        else await unpackAs(draft, offer, signal)
+        const manifest =
+          offer.source.kind === 'registry'
+            ? await unpackChecked(draft, registryOffer(offer), { signatures, signal })
+            : await unpackAs(draft, offer, signal)
+        contributionsOf(manifest)
+        assertEngines(manifest, world.engines)
         await flushDraft(draft, `${plugin} ${offer.version}`)
       }),
 
@@ -57,8 +65,9 @@ export const installEffects = (world: PluginWorld) =>
       blaming(offerFault, async () => {
         progress({ phase: 'sealing', version: offer.version })
         await using draft = await world.store.draft(plugin, key, { signal })
-        const source = offer.source.kind === 'registry' ? offer.source.registry : offer.source.path
-        const { version, digest } = await draft.seal({ version: offer.version, integrity, source, signal })
+        const published = offer.source.kind === 'registry'
+        const sealing = { version: offer.version, integrity, source: sourceText(offer), published, signal }
+        const { version, digest } = await draft.seal(sealing)
         return { version, digest }
       }),
 
@@ -128,10 +137,16 @@ export const installEffects = (world: PluginWorld) =>
   }) satisfies EffectsOf<typeof pluginInstall>
 
 /** A release that was made of these very bytes; null where there is none. */
-async function sealedAs({ store }: PluginWorld, { name, version, integrity }: PluginOffer): Promise<ReleaseRef | null> {
+async function sealedAs({ store, engines }: PluginWorld, offer: PluginOffer): Promise<ReleaseRef | null> {
+  const { name, version, integrity } = offer
   const releases = await store.list(name)
   const found = releases.find((release) => release.version === version && release.integrity === integrity)
-  return found === undefined ? null : { version, digest: found.digest }
+  if (found === undefined) return null
+  const manifest = await readManifest(found.content, offer).catch(() => null)
+  if (manifest === null) return null // damaged: it is made anew
+  // What plugins run in may be another than when it was proven.
+  assertEngines(manifest, engines)
+  return { version, digest: found.digest }
 }
 
 /** What the second tree means for whoever has the first one loaded. What the store has of them is not read far away. */
@@ -153,69 +168,6 @@ async function changeBetween(
   const read = await target.read(plugin, folders)
   const trees = found.map((tree, at) => tree ?? read.find(({ folder }) => folder === installed[at]!.folder)!)
   return classifyChange(trees[0]!, trees[1]!)
-}
-
-/** Which exact version is meant, and where its bytes are. */
-export async function resolveOffer(
-  world: PluginWorld,
-  plugin: string,
-  wanted: string,
-  signal: AbortSignal,
-): Promise<PluginOffer> {
-  if (wanted.startsWith(filePrefix)) {
-    const path = wanted.slice(filePrefix.length)
-    const { name, version, isFolder } = await identityOf(path)
-    if (name !== plugin)
-      throw new InstarError('MANIFEST_MISMATCH', `${path} holds ${name}, and ${plugin} was asked for`)
-    return { name, version, integrity: null, source: { kind: isFolder ? 'folder' : 'tarball', path } }
-  }
-  const { resolve } = await import('../packages/resolve.ts')
-  const { seen } = await world.store.state(plugin)
-  const answer = await resolve({
-    package: plugin,
-    channel: wanted,
-    ...(world.registry !== undefined && { registry: world.registry }),
-    firstSeen: Object.fromEntries(Object.entries(seen).map(([version, { integrity }]) => [version, integrity])),
-    signal,
-  })
-  if ('notModified' in answer) throw new InstarError('INTERNAL', 'no etag was given, and one was answered to')
-  const { name, version, integrity, tarball, registry, signatures } = answer
-  if (seen[version] === undefined) await world.store.seen(plugin, version, integrity)
-  return { name, version, integrity, source: { kind: 'registry', tarball, registry, signatures } }
-}
-
-function registryOffer({ name, version, integrity, source }: PluginOffer) {
-  if (source.kind !== 'registry' || integrity === null) throw new Error('not from a registry')
-  const { tarball, registry, signatures } = source
-  return { name, version, integrity, tarball, registry, signatures }
-}
-
-/** A folder goes through an archive too, so that one set of rules judges what may be in a plugin. */
-async function packInto(draft: Draft, source: { kind: 'tarball' | 'folder'; path: string }, signal: AbortSignal) {
-  await draft.reset()
-  try {
-    if (source.kind === 'tarball') await copyFile(source.path, tarballIn(draft))
-    else {
-      const { create } = await import('tar')
-      const filter = (path: string) => !/^(\.\/)?\.git(\/|$)/.test(path)
-      await create(
-        {
-          cwd: source.path,
-          file: tarballIn(draft),
-          gzip: true,
-          portable: true,
-          prefix: 'package',
-          strict: true,
-          filter,
-        },
-        ['.'],
-      )
-    }
-    signal.throwIfAborted()
-  } catch (error) {
-    await draft.discard()
-    throw diskError(error, `reading ${source.path}`)
-  }
 }
 
 async function previousOf(target: Target, plugin: string, { live, previous }: Found): Promise<Installed> {

@@ -11,6 +11,8 @@ export interface PluginWorld {
   readonly store: ReleaseStore
   readonly registry: string | undefined
   readonly signatures: SignaturePolicy
+  /** Versions of what plugins run in, by the names that their `engines` use. */
+  readonly engines: Readonly<Record<string, string>>
   /** How many trees besides the live and the previous one a target keeps. */
   readonly keep: number
   /** Releases of a plugin that a run is about to put somewhere. */

@@ -11,7 +11,7 @@ import { findChild, stopChild } from '../runtime/child.ts'
 import { enginesSatisfied, nodeVersionOf } from '../runtime/node-version.ts'
 import { qualify } from '../runtime/qualify.ts'
 import { blaming, offerFault, startFault } from './blame.ts'
-import { download, flushDraft, unpackChecked } from './package-draft.ts'
+import { download, filling, flushDraft, unpackChecked } from './package-draft.ts'
 import { contentOf, inUseVersion, programOf, type RuntimeWorld, recordsIn } from './runtime-world.ts'
 
 /** What the last answer of the registry was, so that the next question can be conditional. */
@@ -44,7 +44,7 @@ export const updateEffects = (world: RuntimeWorld) =>
         // One update of a runtime runs at a time, so what else is staged under its name is a crash's.
         await world.store.sweep(runtime)
         await using draft = await world.store.draft(runtime, key, { signal })
-        await download(draft, offer, { signal, progress })
+        await filling(draft, () => download(draft, offer, { signal, progress }))
         return { draft: key }
       }),
 

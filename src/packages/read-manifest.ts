@@ -1,3 +1,4 @@
+import { constants } from 'node:fs'
 import { open } from 'node:fs/promises'
 import { join } from 'node:path'
 import * as z from 'zod'
@@ -15,6 +16,7 @@ const Manifest = z.object({
   peerDependencies: Ranges,
   // Old packages have lists and sentences here; npm does not believe those either.
   engines: z.record(z.string(), z.string()).catch({}),
+  contributes: z.unknown().optional(),
   bin: z.union([z.string(), z.record(z.string(), z.string())]).default({}),
   bundleDependencies: z.union([z.array(z.string()), z.boolean()]).default([]),
   bundledDependencies: z.union([z.array(z.string()), z.boolean()]).optional(),
@@ -31,6 +33,8 @@ export interface PackageManifest {
   readonly optionalDependencies: Readonly<Record<string, string>>
   readonly peerDependencies: Readonly<Record<string, string>>
   readonly engines: Readonly<Record<string, string>>
+  /** What a plugin offers its host, as it was written; undefined where it says nothing. */
+  readonly contributes?: unknown
   /** Command names and the files they run, whichever way the package wrote them. */
   readonly bin: Readonly<Record<string, string>>
   /** Dependencies that the tarball brings along. */
@@ -102,9 +106,12 @@ async function parsed(path: string): Promise<z.infer<typeof Manifest>> {
 }
 
 async function readBounded(path: string): Promise<string> {
-  const handle = await open(path, 'r')
+  // A pipe of that name would keep whoever opens it waiting.
+  const handle = await open(path, constants.O_RDONLY | constants.O_NONBLOCK)
   try {
-    const { size } = await handle.stat()
+    const stats = await handle.stat()
+    if (!stats.isFile()) throw new Error('it is no file')
+    const { size } = stats
     if (size > manifestBytes) throw new Error(`${size} bytes, at most ${manifestBytes} are read`)
     return await handle.readFile('utf8')
   } finally {

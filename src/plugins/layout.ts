@@ -20,7 +20,7 @@ export const linkPrefix = '.link-'
 
 /** @throws {InstarError} `PLUGIN_NAME_INVALID` */
 export function assertPluginName(name: string): void {
-  if (!/^(@[a-z0-9~-][a-z0-9._~-]*\/)?[a-z0-9~-][a-z0-9._~-]*$/.test(name) || name.length > 128)
+  if (!/^(@[a-z0-9~][a-z0-9._~-]*\/)?[a-z0-9~][a-z0-9._~-]*$/.test(name) || name.length > 128)
     throw new InstarError('PLUGIN_NAME_INVALID', `${JSON.stringify(name.slice(0, 100))} cannot name a plugin`)
 }
 

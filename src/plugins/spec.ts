@@ -1,29 +1,36 @@
 import { stat } from 'node:fs/promises'
 import { isAbsolute, resolve } from 'node:path'
 import { InstarError } from '../errors.ts'
+import { isGitSpec, readGitSpec } from '../packages/git-spec.ts'
 import { assertPluginName } from './layout.ts'
 
 /** What a person asks to be installed. */
 export interface PluginSpec {
   readonly name: string
-  /** A dist-tag, a range, an exact version; or `file:` and the absolute path of a folder or a gzipped tar archive. */
+  /**
+   * A dist-tag, a range, an exact version; `file:` and the absolute path of a folder or a gzipped tar archive; or a git
+   * repository, as npm writes it.
+   */
   readonly wanted: string
 }
 
 export const filePrefix = 'file:'
 
 /**
- * Reads `NAME`, `NAME@RANGE`, `NAME@file:PATH`, or a path, whose package says its name itself.
+ * Reads `NAME`, `NAME@RANGE`, `NAME@file:PATH`, `NAME@git+https://…`, or a path, whose package says its name itself.
  *
  * @param folder What relative paths are resolved against.
- * @throws {InstarError} `PLUGIN_SPEC_INVALID`, `PLUGIN_NAME_INVALID`, `MANIFEST_INVALID`, `TARBALL_INVALID`.
+ * @throws {InstarError} `PLUGIN_SPEC_INVALID`, `PLUGIN_NAME_INVALID`, `GIT_SPEC_INVALID`, `MANIFEST_INVALID`,
+ *   `TARBALL_INVALID`.
  */
 export async function readSpec(text: string, folder: string): Promise<PluginSpec> {
   if (text.startsWith('./') || text.startsWith('../') || text === '.' || isAbsolute(text))
     return namedByItself(resolve(folder, text))
+  if (isGitSpec(text)) throw new InstarError('PLUGIN_SPEC_INVALID', 'a repository stands behind the name of its plugin')
   const [, name = '', wanted = 'latest'] = /^(@?[^@]+)(?:@(.*))?$/s.exec(text) ?? []
   assertPluginName(name)
   if (wanted === '') throw new InstarError('PLUGIN_SPEC_INVALID', `${text} names no version`)
+  if (isGitSpec(wanted)) await readGitSpec(wanted)
   if (!wanted.startsWith(filePrefix)) return { name, wanted }
   return { name, wanted: `${filePrefix}${resolve(folder, wanted.slice(filePrefix.length))}` }
 }

@@ -26,6 +26,11 @@ export interface Sealing {
   readonly integrity: string
   /** Where it came from, for people. */
   readonly source: string
+  /**
+   * Whether a registry gave it, under whose versions the bytes never change. What is made here may have others tomorrow, so
+   * they are not noted as those that the version has. Default true.
+   */
+  readonly published?: boolean
   readonly signal?: AbortSignal | undefined
 }
 
@@ -134,13 +139,13 @@ export class Draft implements AsyncDisposable {
     await this.close()
   }
 
-  private async sealOnce({ version, integrity, source, signal }: Sealing): Promise<Release> {
+  private async sealOnce({ version, integrity, source, published = true, signal }: Sealing): Promise<Release> {
     assert(this.held, 'a draft is sealed by the process that holds it')
     assertCanonical(version)
     const { place } = this.host
     try {
       if (await this.isEmpty()) return await this.sealedBefore(version, integrity)
-      const seal = await this.writeSeal({ version, integrity, source, signal })
+      const seal = await this.writeSeal({ version, integrity, source, published, signal })
       const moved = await this.host.guarded(`sealing ${version}`, () => this.moveIn(seal, signal))
       await this.leave()
       await empty(moved.trash)
@@ -171,7 +176,13 @@ export class Draft implements AsyncDisposable {
     throw new InstarError('RELEASE_INCOMPLETE', message, { details: { directory: this.directory } })
   }
 
-  private async writeSeal({ version, integrity, source, signal }: Sealing): Promise<Seal> {
+  private async writeSeal({
+    version,
+    integrity,
+    source,
+    published,
+    signal,
+  }: Sealing & { readonly published: boolean }): Promise<Seal> {
     const { place, disk } = this.host
     for (const entry of await readdir(this.directory))
       if (join(this.directory, entry) !== this.content)
@@ -185,7 +196,8 @@ export class Draft implements AsyncDisposable {
       digest,
       integrity,
       source,
-      firstSeen: await this.host.firstSeen(version, integrity),
+      firstSeen: published ? await this.host.firstSeen(version, integrity) : this.host.now(),
+      published,
       sealedAt: this.host.now(),
       draft: this.tag,
       files,

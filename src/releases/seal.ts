@@ -25,6 +25,7 @@ import { differences, digestOf, readTree } from './tree.ts'
  *   digest      of the tree that came out of it; the first 12 digits are in the folder's name
  *   source      where it came from, for people
  *   firstSeen   when this machine first heard of the version, by its own clock
+ *   published   whether a registry gave it, which never has other bytes under this version
  *   draft       which draft it was, so that sealing twice finds the first result
  */
 const Seal = z.strictObject({
@@ -36,6 +37,7 @@ const Seal = z.strictObject({
   integrity: z.string().min(1),
   source: z.string(),
   firstSeen: z.iso.datetime(),
+  published: z.boolean(),
   sealedAt: z.iso.datetime(),
   draft: z.string(),
   files: z.int().nonnegative(),

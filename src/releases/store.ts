@@ -471,7 +471,7 @@ export class ReleaseStore implements AsyncDisposable {
     if (damage !== null) {
       noted.push(damage)
       for (const { seal } of await readSealed(place))
-        state.seen[seal.version] ??= { firstSeen: seal.firstSeen, integrity: seal.integrity }
+        if (seal.published) state.seen[seal.version] ??= { firstSeen: seal.firstSeen, integrity: seal.integrity }
     }
     if (problem !== null) noted.push(problem)
     if (currentRefused) state.pointer = await fallBack(place, state, null)
