@@ -2,6 +2,8 @@
 export interface ScheduleClock {
   /** Calls `due` after a while, unless cancelled by the function it gives back. Never keeps the process alive. */
   after(ms: number, due: () => void): () => void
+  /** In ms since some moment, at the pace of `after`. */
+  now(): number
   /** From 0 to below 1. */
   random(): number
 }
@@ -19,7 +21,7 @@ export interface ScheduleOptions {
 }
 
 export interface Schedule {
-  /** What the next check waits for, and how many have failed in a row. */
+  /** How long until the next check, and how many have failed in a row. */
   state(): { readonly nextInMs: number | null; readonly running: boolean; readonly failures: number }
   /** Ends it: no more timers, the task that runs is aborted and waited for. */
   stop(reason?: unknown): Promise<void>
@@ -37,6 +39,7 @@ const systemClock: ScheduleClock = {
     timer.unref()
     return () => clearTimeout(timer)
   },
+  now: () => performance.now(),
   random: Math.random,
 }
 
@@ -49,13 +52,14 @@ export function startSchedule(options: ScheduleOptions): Schedule {
   const stopped = new AbortController()
   let failures = 0
   let running: Promise<void> | undefined
-  let nextInMs: number | null = null
+  let dueAt: number | null = null
   let cancelTimer = () => {}
 
   const plan = (ms: number) => {
-    nextInMs = Math.min(timerMsMax, Math.round(ms * (1 + jitterShare * (2 * clock.random() - 1))))
-    cancelTimer = clock.after(nextInMs, () => {
-      nextInMs = null
+    const delayMs = Math.min(timerMsMax, Math.round(ms * (1 + jitterShare * (2 * clock.random() - 1))))
+    dueAt = clock.now() + delayMs
+    cancelTimer = clock.after(delayMs, () => {
+      dueAt = null
       running = run()
     })
   }
@@ -79,10 +83,14 @@ export function startSchedule(options: ScheduleOptions): Schedule {
 
   if (!development) plan(firstAfterMs)
   return {
-    state: () => ({ nextInMs, running: running !== undefined, failures }),
+    state: () => ({
+      nextInMs: dueAt === null ? null : Math.max(0, Math.round(dueAt - clock.now())),
+      running: running !== undefined,
+      failures,
+    }),
     async stop(reason) {
       cancelTimer()
-      nextInMs = null
+      dueAt = null
       stopped.abort(reason)
       await running
     },

@@ -6,6 +6,7 @@ import { compile } from '../support/compiled.ts'
 /** A clock that stands until `next` moves it to the one timer that is set. */
 function fakeClock(random = 0.5) {
   let timer: { ms: number; due: () => void } | null = null
+  let now = 5000
   const clock: ScheduleClock = {
     after(ms, due) {
       if (timer !== null) throw new Error('two timers at once')
@@ -14,11 +15,16 @@ function fakeClock(random = 0.5) {
         timer = null
       }
     },
+    now: () => now,
     random: () => random,
   }
   return {
     clock,
     waits: () => timer?.ms ?? null,
+    /** Lets time pass in which nothing fires. */
+    pass(ms: number) {
+      now += ms
+    },
     /** Fires it and lets the task come to its end. */
     async next() {
       const { ms, due } = timer!
@@ -46,6 +52,15 @@ test('the first check comes early, the others at their distance', async () => {
   expect([await next(), await next(), await next()]).toEqual([30, 1000, 1000])
   expect(runs).toBe(3)
   expect(schedule.state()).toEqual({ nextInMs: 1000, running: false, failures: 0 })
+})
+
+test('what is told of the next check is the time that is left until it', () => {
+  const { pass, schedule } = scheduled({ firstAfterMs: 1000 })
+  expect(schedule.state().nextInMs).toBe(1000)
+  pass(400)
+  expect(schedule.state().nextInMs).toBe(600)
+  pass(700) // a machine that was suspended fires late
+  expect(schedule.state().nextInMs).toBe(0)
 })
 
 test('distances vary by a tenth either way', () => {
