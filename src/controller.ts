@@ -154,6 +154,7 @@ export class Controller implements AsyncDisposable {
     autoUpdate: boolean,
     private readonly pluginWorld: PluginWorld,
     private readonly targets: Targets,
+    development: boolean,
   ) {
     this.plugins = new ManagedPlugins({
       interpreter,
@@ -162,7 +163,7 @@ export class Controller implements AsyncDisposable {
       resolve: (plugin, wanted, signal) => publishedOffer(pluginWorld, { plugin, wanted }, signal),
     })
     this.daemons = new Daemons(config.sessions, { interpreter, world: daemonWorld, autoUpdate })
-    const host = { home, interpreter, store }
+    const host = { home, interpreter, store, development }
     this.managed = new Map(
       Object.entries(config.runtimes).map(([name, runtime]) => [name, new ManagedRuntime(name, runtime, host)]),
     )
@@ -240,6 +241,7 @@ export class Controller implements AsyncDisposable {
       autoUpdate,
       pluginWorld,
       targets,
+      development,
     )
     interpreter.subscribe((change) => logNotice(logger, change))
     if (observe) return controller
@@ -373,7 +375,8 @@ export class Controller implements AsyncDisposable {
       const runtime = this.managed.get(name)!
       runtime.schedule = startSchedule({
         ...check,
-        task: async (signal) => (await runtime.check({ signal })).outcome !== 'check-failed',
+        // What was rejected may be taken another time, but only a download shows it.
+        task: async (signal) => !['check-failed', 'rejected'].includes((await runtime.check({ signal })).outcome),
         onError: (error) => this.logger.warn({ err: error, runtime: name }, 'a scheduled check failed'),
       })
     }

@@ -11,9 +11,11 @@ import type {
 } from '../machines/index.ts'
 import type { RuntimeConfig } from './config.ts'
 import { errorFrom, InstarError } from './errors.ts'
+import { inUseVersion } from './flows/runtime-world.ts'
 import type { ReleaseRef } from './releases/layout.ts'
 import type { ReleaseStore } from './releases/store.ts'
 import { Detached, type Interpreter } from './run/interpreter.ts'
+import { machineName } from './run/record.ts'
 import type { RunState } from './run/run.ts'
 import { aborted, until } from './run/until.ts'
 import type { Schedule } from './runtime/schedule.ts'
@@ -67,6 +69,11 @@ export interface RuntimeStatus {
   readonly previous: ReleaseRef | null
   readonly knownGood: ReleaseRef | null
   readonly bundled: { readonly version: string } | null
+  /**
+   * The version that the next launch begins with; null where there is nothing to run. Whether its files are still whole is
+   * looked at only then, and `preferArms` is not asked.
+   */
+  readonly nextLaunch: string | null
   readonly bans: readonly { readonly version: string; readonly reason: string; readonly at: string }[]
   readonly releases: readonly ReleaseRef[]
   readonly running: {
@@ -74,6 +81,14 @@ export interface RuntimeStatus {
     readonly pid: number
     readonly url: string | null
     readonly arm: Arm
+  } | null
+  /** The check that ended last, whoever asked for it; null where none has, or where it is so long ago that it is forgotten. */
+  readonly lastCheck: {
+    readonly at: string
+    readonly outcome: CheckResult['outcome']
+    /** The version that was offered; null where none was learned. */
+    readonly version: string | null
+    readonly reason: string | null
   } | null
   /** Null where nothing is scheduled. */
   readonly nextCheckInMs: number | null
@@ -85,6 +100,8 @@ export interface RuntimeHost {
   readonly home: string
   readonly interpreter: Interpreter
   readonly store: ReleaseStore
+  /** Nothing but the bundled version is launched. */
+  readonly development: boolean
 }
 
 /**
@@ -156,8 +173,9 @@ export class ManagedRuntime {
 
   /** Everything about it, read from the disk now. */
   async status(): Promise<RuntimeStatus> {
-    const { store } = this.host
-    const { pointer, bans, problems } = await store.state(this.name)
+    const { store, development } = this.host
+    const state = await store.state(this.name)
+    const { pointer, bans, problems } = state
     const { package: packageName, channel, bundled } = this.config
     return {
       name: this.name,
@@ -167,9 +185,11 @@ export class ManagedRuntime {
       previous: refOf(pointer.previous),
       knownGood: refOf(pointer.knownGood),
       bundled: bundled ? { version: bundled.version } : null,
+      nextLaunch: development ? (bundled?.version ?? null) : inUseVersion(state, this.config),
       bans: Object.entries(bans).map(([version, { reason, at }]) => ({ version, reason, at })),
       releases: (await store.list(this.name)).map(({ version, digest }) => ({ version, digest })),
       running: this.running(),
+      lastCheck: this.lastCheck(),
       nextCheckInMs: this.schedule?.state().nextInMs ?? null,
       problems,
     }
@@ -225,6 +245,17 @@ export class ManagedRuntime {
   async stop({ signal }: Asked = {}): Promise<void> {
     const active = this.host.interpreter.active('runtime-launch', this.name)
     if (active !== undefined) await this.stopRun(active.run, { signal })
+  }
+
+  private lastCheck(): RuntimeStatus['lastCheck'] {
+    const isCheck = ({ machine, key }: RunState) => machineName(machine) === 'runtime-update' && key === this.name
+    for (const { at, output } of this.host.interpreter.list().filter(isCheck).reverse()) {
+      const { outcome, version = null, failure = null } = (output ?? {}) as Partial<UpdateResult>
+      // One that is under way or was cancelled has learned nothing.
+      if (outcome === undefined || outcome === 'cancelled') continue
+      return { at: new Date(at).toISOString(), outcome, version, reason: failure?.message ?? null }
+    }
+    return null
   }
 
   private async stopRun(run: string, { signal }: Asked = {}): Promise<void> {

@@ -13,7 +13,10 @@ export const list: Command<[]> = async (cli) => {
 }
 
 /** What can be said of a runtime without a controller. */
-export type RuntimeSummary = Pick<RuntimeStatus, 'name' | 'package' | 'channel' | 'bundled' | 'running'> & {
+export type RuntimeSummary = Pick<
+  RuntimeStatus,
+  'name' | 'package' | 'channel' | 'bundled' | 'nextLaunch' | 'running'
+> & {
   readonly current: { readonly version: string } | null
   readonly previous: { readonly version: string } | null
 }
@@ -21,10 +24,10 @@ export type RuntimeSummary = Pick<RuntimeStatus, 'name' | 'package' | 'channel' 
 export function runtimeTable(runtimes: readonly RuntimeSummary[]): string {
   return table(
     ['NAME', 'PACKAGE', 'NEXT LAUNCH', 'BUNDLED', 'RUNS', 'PID', 'ADDRESS'],
-    runtimes.map(({ name, package: from, current, bundled, running }) => [
+    runtimes.map(({ name, package: from, nextLaunch, bundled, running }) => [
       name,
       from,
-      current?.version ?? bundled?.version,
+      nextLaunch,
       bundled?.version,
       running?.version,
       running?.pid,
@@ -49,8 +52,10 @@ function statusText(status: RuntimeStatus): string {
     previous,
     knownGood,
     bundled,
+    nextLaunch,
     releases,
     running,
+    lastCheck,
     nextCheckInMs,
   } = status
   return listing([
@@ -60,10 +65,15 @@ function statusText(status: RuntimeStatus): string {
     ['previous', previous?.version ?? null],
     ['known good', knownGood?.version ?? null],
     ['bundled', bundled?.version ?? null],
+    ['next launch', nextLaunch],
     ['kept', releases.map(({ version }) => version).join(' ')],
     [
       'runs',
       running && `${running.version} (${running.arm}), pid ${running.pid}${running.url ? `, ${running.url}` : ''}`,
+    ],
+    [
+      'last check',
+      lastCheck && [lastCheck.at, lastCheck.outcome, lastCheck.version, lastCheck.reason].filter(Boolean).join(' '),
     ],
     ['next check', nextCheckInMs === null ? undefined : `in ${Math.round(nextCheckInMs / 1000)} s`],
     ...status.bans.map(({ version, reason }) => ['banned', `${version} (${reason})`] as const),

@@ -47,10 +47,14 @@ async function stopped(cli: Cli, home: string): Promise<number> {
   const condition = await inspectHome(home)
   if (condition.state === 'refused') throw condition.error
   const config = await configOf(cli)
-  const { readPointer } = await import('../releases/pointer.ts')
+  const [{ readPointer }, { nextLaunchVersion }] = await Promise.all([
+    import('../releases/pointer.ts'),
+    import('../runtime/launch-order.ts'),
+  ])
   const runtimes = await Promise.all(
     Object.entries(config.runtimes).map(async ([name, runtime]) => {
-      const { current, previous } = await readPointer(home, 'runtime', name)
+      const { banned = [], ...pointers } = await readPointer(home, 'runtime', name)
+      const { current, previous } = pointers
       const versionOf = (release: { readonly version: string } | null) => release && { version: release.version }
       return {
         name,
@@ -59,6 +63,7 @@ async function stopped(cli: Cli, home: string): Promise<number> {
         current: versionOf(current),
         previous: versionOf(previous),
         bundled: runtime.bundled ? { version: runtime.bundled.version } : null,
+        nextLaunch: nextLaunchVersion(pointers, { banned, bundled: runtime.bundled?.version ?? null }),
         running: null,
       }
     }),

@@ -30,6 +30,6 @@ export const adjustEffects = (world: RuntimeWorld) =>
 
 /** Goes back from a version and bans it in the same step: otherwise the next check would put it back. */
 async function rollBack({ store, config }: RuntimeWorld, runtime: string, from: ReleaseRef): Promise<Adjusted> {
-  const { current } = await store.rollBack(runtime, { from, reason: 'rolled back by a person' })
-  return { from: from.version, to: inUseVersion(current, config(runtime).bundled) }
+  await store.rollBack(runtime, { from, reason: 'rolled back by a person' })
+  return { from: from.version, to: inUseVersion(await store.state(runtime), config(runtime)) }
 }

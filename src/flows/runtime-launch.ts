@@ -5,10 +5,11 @@ import type { EffectsOf } from '../run/flow.ts'
 import { exitOf, findChild, isAlive, stopChild } from '../runtime/child.ts'
 import { runtimeExited } from '../runtime/exited.ts'
 import { fill } from '../runtime/fill.ts'
+import { launchOrder } from '../runtime/launch-order.ts'
 import { probe } from '../runtime/probe.ts'
 import { startRuntime } from '../runtime/start.ts'
 import { blaming, startFault, withFault } from './blame.ts'
-import { contentOf, programOf, type RuntimeWorld, recordsIn } from './runtime-world.ts'
+import { contentOf, launchRules, programOf, type RuntimeWorld, recordsIn } from './runtime-world.ts'
 
 /** Serves `machines/runtime-launch.ts`. */
 export const launchEffects = (world: RuntimeWorld) =>
@@ -80,28 +81,28 @@ function bundledArm({ config }: RuntimeWorld, runtime: string): readonly Candida
   return bundled === undefined ? [] : [{ arm: 'bundled', version: bundled.version, release: null }]
 }
 
-/** The pointer's version, the one before it, the bundled one; each only where it is above what follows and not banned. */
+/** The pointer's version, the one before it, the bundled one; each only where it may be launched. */
 async function chooseArms(
   world: RuntimeWorld,
   runtime: string,
 ): Promise<{ arms: readonly Candidate[]; repaired: string | null }> {
   const { store } = world
-  const { bundled } = world.config(runtime)
-  const { current, previous, knownGood, problem } = await store.pointer(runtime)
+  const config = world.config(runtime)
+  const { bundled } = config
+  const { problem, ...pointers } = await store.pointer(runtime)
+  const { current } = pointers
   const bans = await store.bans(runtime)
-  const usable = (release: ReleaseRef | null): release is ReleaseRef =>
-    release !== null &&
-    bans[release.version] === undefined &&
-    (bundled === undefined || gt(release.version, bundled.version))
   // The host was upgraded and brought something at least as new.
   if (current !== null && bundled !== undefined && !gt(current.version, bundled.version))
     await store.clear(runtime, { only: current })
 
-  const before = [knownGood, previous].find((release) => usable(release) && release.version !== current?.version)
-  const arms: Candidate[] = []
-  if (usable(current)) arms.push(candidate('current', current))
-  if (before) arms.push(candidate('previous', before))
-  const offered = [...arms, ...bundledArm(world, runtime)]
+  const usable = launchOrder(pointers, launchRules({ bans }, config))
+  const before = usable.find(({ version }) => version !== current?.version)
+  const offered = [
+    ...usable.filter((release) => release === current).map((release) => candidate('current', release)),
+    ...(before === undefined ? [] : [candidate('previous', before)]),
+    ...bundledArm(world, runtime),
+  ]
   return { arms: await preferred(world, runtime, offered), repaired: problem?.reason ?? null }
 }
 

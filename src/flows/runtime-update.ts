@@ -147,9 +147,12 @@ async function examine(
   signal: AbortSignal,
 ): Promise<Evidence> {
   const { store } = world
-  const { bundled, node } = world.config(runtime)
+  const config = world.config(runtime)
+  const { bundled, node } = config
+  // Repairs first, so that what is read next is what a launch would find.
   const { current } = await store.pointer(runtime)
-  const { bans, committed, seen } = await store.state(runtime)
+  const state = await store.state(runtime)
+  const { bans, committed, seen } = state
   const nodeVersion = await nodeVersionOf(node ?? process.execPath, signal)
   const points = current?.version === version
   const verdict = points ? await store.verify({ name: runtime, ...current }, { full: true, signal }) : null
@@ -161,7 +164,7 @@ async function examine(
     // A clock that went back makes nothing older than it is.
     ageMs: Math.max(0, Date.now() - Date.parse(seen[version]?.firstSeen ?? new Date().toISOString())),
     stagedAndWhole: verdict?.whole === true,
-    inUse: inUseVersion(current, bundled),
+    inUse: inUseVersion(state, config),
   }
 }
 

@@ -1,9 +1,10 @@
 import { join } from 'node:path'
-import gt from 'semver/functions/gt.js'
 import type { Candidate, ReleaseRef } from '../../machines/runtime.ts'
 import type { RuntimeConfig } from '../config.ts'
 import { InstarError } from '../errors.ts'
+import type { State } from '../releases/state.ts'
 import type { ReleaseStore } from '../releases/store.ts'
+import { type LaunchRules, nextLaunchVersion } from '../runtime/launch-order.ts'
 import type { RuntimeProgram } from '../runtime/start.ts'
 
 /** What the effects of the runtime flows work on. */
@@ -27,10 +28,13 @@ export interface RuntimeWorld {
   undecided(runtime: string): readonly ReleaseRef[]
 }
 
-/** The version that a launch would run, as far as versions alone decide. */
-export function inUseVersion(current: ReleaseRef | null, bundled: RuntimeConfig['bundled']): string | null {
-  if (current === null) return bundled?.version ?? null
-  return bundled !== undefined && !gt(current.version, bundled.version) ? bundled.version : current.version
+export function launchRules({ bans }: Pick<State, 'bans'>, { bundled }: RuntimeConfig): LaunchRules {
+  return { banned: Object.keys(bans), bundled: bundled?.version ?? null }
+}
+
+/** The version that the next launch begins with, by what the store says now. */
+export function inUseVersion(state: State, config: RuntimeConfig): string | null {
+  return nextLaunchVersion(state.pointer, launchRules(state, config))
 }
 
 /** Where the records and the output of started processes are. */

@@ -13,13 +13,13 @@
 import { stat } from 'node:fs/promises'
 import Module from 'node:module'
 import { resolve } from 'node:path'
-import gt from 'semver/functions/gt.js'
 import { InstarError } from '../errors.ts'
 import { contentOf } from '../releases/layout.ts'
 import { type Pointed, readPointer } from '../releases/pointer.ts'
 import { readTree } from '../releases/tree.ts'
 import { entryPath } from './entry.ts'
 import { overrideVariable } from './environment.ts'
+import { launchOrder } from './launch-order.ts'
 
 interface Command {
   readonly home: string
@@ -50,15 +50,9 @@ async function overridden(override: string, entry: string): Promise<string> {
 }
 
 async function installedEntry({ home, runtime, entry, bundled }: Command): Promise<string | null> {
-  const { current, knownGood, previous, banned = [], problem } = await readPointer(home, 'runtime', runtime)
+  const { banned = [], problem, ...pointers } = await readPointer(home, 'runtime', runtime)
   if (problem !== undefined) warn(`${problem.reason} (${problem.code})`)
-  for (const release of [current, knownGood, previous]) {
-    if (
-      release === null ||
-      banned.includes(release.version) ||
-      (bundled !== null && !gt(release.version, bundled.version))
-    )
-      continue
+  for (const release of launchOrder(pointers, { banned, bundled: bundled?.version ?? null })) {
     try {
       return await wholeEntry(release, entry)
     } catch (error) {

@@ -135,10 +135,18 @@ test('a check that keeps the old version exits with 5, one that learned nothing 
   const rejected = await on(host, 'runtime', 'check', 'tool').ended
   expect(rejected.code).toBe(5)
   expect(rejected.stdout).toMatch(/^tool: rejected 1\.1\.0 \(in use: 1\.0\.0\): .*\[RUNTIME_EXITED\]\n$/)
+  const status = async (...more: string[]) => (await on(host, 'runtime', 'status', 'tool', ...more).ended).stdout
+  expect(await status()).toMatch(/last check +\d{4}-\d\d-\d\dT\S+ rejected 1\.1\.0 .*ended/)
   await host.registry[Symbol.asyncDispose]()
   const failed = await on(host, 'runtime', 'check', 'tool', '--json').ended
   expect(failed.code).toBe(1)
   expect(linesOf(failed.stdout).at(-1)).toMatchObject({ outcome: 'check-failed' })
+  expect(JSON.parse(await status('--json')).runtime.lastCheck).toEqual({
+    at: expect.stringMatching(/^\d{4}-.*Z$/),
+    outcome: 'check-failed',
+    version: null,
+    reason: expect.any(String),
+  })
 })
 
 test('what launch starts goes on when the command has ended, and stop ends it', async () => {
@@ -153,6 +161,19 @@ test('what launch starts goes on when the command has ended, and stop ends it', 
     stdout: `tool: ended 1.0.0, pid ${launched.pid}\n`,
   })
   expect(await answers(launched.url)).toBe(false)
+})
+
+test('what is listed as the next launch leaves out what is banned, with a controller and without', async () => {
+  await using host = await Host.make()
+  host.publish('1.1.0')
+  await on(host, 'runtime', 'check', 'tool').ended
+  await on(host, 'runtime', 'ban', 'tool', '1.1.0').ended
+  for (const command of [['runtime', 'list'], ['status']]) {
+    const { stdout } = await on(host, ...command).ended
+    expect(stdout).toMatch(/^NAME +PACKAGE +NEXT LAUNCH/m)
+    expect(stdout).toMatch(/^tool +tool +1\.0\.0 +1\.0\.0 /m)
+  }
+  expect((await on(host, 'runtime', 'status', 'tool').ended).stdout).toMatch(/next launch +1\.0\.0\n/)
 })
 
 test('bans, rollbacks and prunes are done by hand', async () => {

@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { promisify } from 'node:util'
 import { describe, expect, test } from 'vitest'
+import type { Candidate } from '../../machines/index.ts'
 import { parseConfig } from '../../src/config.ts'
 import type { Controller } from '../../src/controller.ts'
 import type { ManagedRuntime } from '../../src/managed-runtime.ts'
@@ -264,6 +265,21 @@ describe('7: a registry that fails changes nothing and is never reported as up t
   })
 })
 
+test('what a schedule was refused is downloaded less and less often', async () => {
+  await using host = await Host.make({ runtime: { entry: 'gone.mjs', check: { firstAfterMs: 0, everyMs: 1000 } } })
+  host.publish('1.1.0')
+  await using controller = await host.open({ schedule: true })
+  const tool = controller.runtime('tool')
+  await eventually(async () => ((await tool.status()).nextCheckInMs ?? 0) > 1300)
+  const { lastCheck, bans } = await tool.status()
+  expect(lastCheck).toMatchObject({
+    outcome: 'rejected',
+    version: '1.1.0',
+    reason: expect.stringContaining('gone.mjs'),
+  })
+  expect(bans).toEqual([])
+})
+
 describe('8: what cannot run is rejected before it is activated, and the old pointer stays', () => {
   const broken: Record<string, [string, object, Record<string, string>]> = {
     'without its entry file': ['ENTRY_MISSING', { entry: 'gone.mjs' }, {}],
@@ -447,6 +463,30 @@ test('14: a callback of the host that throws is reported, and the bundled versio
     failure: { message: 'a bug in the host' },
   })
   expect(logged).toContain('a listener of the host threw')
+})
+
+test('14: a host may leave out arms and try them in another order, and adds none', async () => {
+  await using host = await Host.make({ runtime: { probationMs: 0 } })
+  host.publish('1.1.0')
+  let wanted = (arms: readonly Candidate[]) => arms
+  await using controller = await host.open({ preferArms: (_, arms) => wanted(arms) })
+  const tool = controller.runtime('tool')
+  await tool.check()
+  host.publish('1.2.0')
+  await tool.check()
+  const offered: string[] = []
+  wanted = (arms) => {
+    offered.push(...arms.map(({ arm, version }) => `${arm} ${version}`))
+    return arms.filter(({ arm }) => arm !== 'current')
+  }
+  expect(await launchAndStop(tool)).toEqual({ version: '1.1.0', arm: 'previous' })
+  expect(offered).toEqual(['current 1.2.0', 'previous 1.1.0', 'bundled 1.0.0'])
+  wanted = (arms) => arms.toReversed()
+  expect(await launchAndStop(tool)).toEqual({ version: '1.0.0', arm: 'bundled' })
+  wanted = ([current]) => [{ ...current!, arm: 'current', version: '9.9.9', release: null }]
+  expect(await launchAndStop(tool)).toEqual({ version: '1.2.0', arm: 'current' })
+  wanted = () => []
+  await expect(tool.launch()).rejects.toMatchObject({ code: 'RUNTIME_UNUSABLE' })
 })
 
 test('14: a logger and a progress listener of the host that throw change nothing', async () => {
@@ -787,6 +827,35 @@ describe('beside the scenarios', () => {
     await eventually(() => ![undefined, pid].includes(tool.running()?.pid))
     expect(tool.running()).toMatchObject({ version: '1.1.0' })
     expect((await tool.status()).bans).toEqual([])
+  })
+
+  test('the next launch that is told of is the one that follows, whatever was banned or came with the host', async () => {
+    await using host = await Host.make({ runtime: { probationMs: 0 } })
+    host.publish('1.1.0')
+    const before = await host.open()
+    const tool = before.runtime('tool')
+    const told = async () => (await tool.status()).nextLaunch
+    expect(await told()).toBe('1.0.0')
+    await tool.check()
+    expect(await told()).toBe('1.1.0')
+    host.publish('1.2.0')
+    await tool.check()
+    await tool.ban('1.2.0')
+    expect(await told()).toBe('1.1.0')
+    expect(await tool.check()).toMatchObject({ outcome: 'bad-version', from: '1.1.0' })
+    expect(await launchAndStop(tool)).toEqual({ version: '1.1.0', arm: 'previous' })
+    await tool.ban('1.1.0')
+    expect(await told()).toBe('1.0.0')
+    expect(await launchAndStop(tool)).toEqual({ version: '1.0.0', arm: 'bundled' })
+    await tool.unban('1.2.0')
+    await before.close()
+
+    await host.bundle('1.3.0')
+    await using upgraded = await host.open({ config: host.config({}, '1.3.0') })
+    expect((await upgraded.runtime('tool').status()).nextLaunch).toBe('1.3.0')
+    await upgraded.close()
+    await using developing = await host.open({ development: true })
+    expect((await developing.runtime('tool').status()).nextLaunch).toBe('1.0.0')
   })
 
   test('a rollback goes to the version before, and the next check does not undo it', async () => {
