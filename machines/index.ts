@@ -28,7 +28,16 @@ export type { RemoveInput, RemoveNotice, RemoveResult } from './plugin-remove.ts
 export type { Prepared, SetInput, SetMember, SetNotice, SetOutcome, SetResult, Swapped } from './plugin-set.ts'
 export type * from './runtime.ts'
 export type { Adjusted, Adjustment } from './runtime-adjust.ts'
-export type { Child, Ended, Exit, LaunchContext, LaunchNotice, LaunchOutcome, LaunchResult } from './runtime-launch.ts'
+export type {
+  Child,
+  Ended,
+  Exit,
+  LaunchContext,
+  LaunchNotice,
+  LaunchOutcome,
+  LaunchResult,
+  OwedStrike,
+} from './runtime-launch.ts'
 export type { Evidence, UpdateContext, UpdateNotice, UpdateOutcome, UpdateResult } from './runtime-update.ts'
 export {
   daemonHandoff,

@@ -35,6 +35,15 @@ export interface Ended {
   readonly failure: Failure
 }
 
+/** One failed start that is held against its version, and not written yet. */
+export interface OwedStrike {
+  readonly version: string
+  readonly release: ReleaseRef
+  readonly failure: Failure
+  /** Of the process that failed: however often the strike is tried, it counts once. */
+  readonly key: string
+}
+
 export type LaunchOutcome = 'stopped' | 'exited' | 'failed'
 
 export interface LaunchResult {
@@ -60,8 +69,10 @@ export interface LaunchContext {
   readonly failure: Failure | null
   readonly exit: Exit | null
   readonly outcome: LaunchOutcome
-  /** A strike that could not be written when it was due. */
-  readonly unwritten: { readonly version: string; readonly reason: string } | null
+  /** Oldest first. */
+  readonly owed: readonly OwedStrike[]
+  /** The version that was to run; null where the one that runs was the first choice. */
+  readonly insteadOf: string | null
 }
 
 export type LaunchNotice =
@@ -96,6 +107,45 @@ const terminate = {
   input: ({ context: { child } }: { context: LaunchContext }) => ({ child: child! }),
 } as const
 
+const asStopped = {
+  target: 'ending',
+  actions: { type: 'conclude', params: { outcome: 'stopped' } },
+} as const
+
+/**
+ * Writes the strikes that are owed, oldest first. A version that is banned by one is announced and no longer pointed at.
+ * Settled is also what could not be written: whoever has these states says what becomes of it.
+ */
+const striking = {
+  writing: {
+    invoke: {
+      id: 'strike',
+      src: 'strike',
+      input: ({ context: { runtime, owed } }: { context: LaunchContext }) => {
+        const { version, failure, key } = owed[0]!
+        return { runtime, version, reason: failure.message, key }
+      },
+      onDone: [
+        { guard: 'isBannedNow', target: 'restoring', actions: 'announceBanned' },
+        { target: 'written', actions: 'forgetStrike' },
+      ],
+      onError: 'settled',
+    },
+  },
+  restoring: {
+    description: 'Points back at the known-good, only if the pointer still names the version that failed.',
+    invoke: {
+      id: 'restore',
+      src: 'restore',
+      input: ({ context: { runtime, owed } }: { context: LaunchContext }) => ({ runtime, failed: owed[0]!.release }),
+      onDone: { target: 'written', actions: 'forgetStrike' },
+      // The ban is written, so the next launch leaves this version out whatever the pointer says.
+      onError: { target: 'written', actions: 'forgetStrike' },
+    },
+  },
+  written: { always: [{ guard: 'strikeOwed', target: 'writing' }, { target: 'settled' }] },
+} as const
+
 /**
  * Runtime launch: runs the best version there is, watches it, and goes back by itself when it fails.
  *
@@ -108,7 +158,8 @@ const terminate = {
  *   - At most one process of this launch runs at any time.
  *   - The version that is struck is the one that was spawned, never the one the pointer names by now.
  *   - The bundled version is never struck.
- *   - A strike or ban that cannot be written never keeps the fallback from starting.
+ *   - A strike or ban that cannot be written never keeps the fallback from starting. It is tried again while the fallback
+ *     runs, and once more before the end, and counts once however often it was tried.
  *   - The ends are `stopped`, `exited` and `failed`; `unstoppable` waits for a person.
  */
 export const runtimeLaunch = setup({
@@ -128,7 +179,7 @@ export const runtimeLaunch = setup({
     watch: effect<{ child: Child }, Ended>(),
     commend: effect<{ runtime: string; candidate: Candidate; child: Child }, void>(),
     terminate: effect<{ child: Child }, void>(),
-    strike: effect<{ runtime: string; version: string; reason: string }, { banned: boolean }>(),
+    strike: effect<{ runtime: string; version: string; reason: string; key: string }, { banned: boolean }>(),
     restore: effect<{ runtime: string; failed: ReleaseRef }, void>(),
   },
   guards: {
@@ -139,13 +190,16 @@ export const runtimeLaunch = setup({
     candidateRefused: ({ context: { failure } }) => faultOf(failure) === 'refused',
     mayTryAgain: ({ context: { spoiled } }) => spoiled < 3,
     isBundled: ({ context: { candidate } }) => candidate!.release === null,
+    neverStarted: ({ context: { child } }) => child === null,
     isBannedNow: ({ event }) => (event as unknown as { output: { banned: boolean } }).output.banned,
     wasRepaired: ({ event }) => chosenIn(event).repaired !== null,
-    strikeUnwritten: ({ context: { unwritten } }) => unwritten !== null,
+    strikeOwed: ({ context: { owed } }) => owed.length > 0,
+    wasStopped: ({ context: { outcome } }) => outcome === 'stopped',
+    hasExited: ({ context: { outcome } }) => outcome === 'exited',
   },
   actions: {
     keepFailure: assign({ failure: ({ event }) => failureOf(event as { error?: unknown }) }),
-    keepArms: assign({ arms: ({ event }) => chosenIn(event).arms }),
+    keepArms: assign({ arms: ({ event }) => chosenIn(event).arms, insteadOf: null }),
     keepExit: assign({ exit: ({ event }) => endIn(event).exit }),
     blameExit: assign({ failure: ({ event }) => endIn(event).failure }),
     takeNextArm: assign({
@@ -157,9 +211,14 @@ export const runtimeLaunch = setup({
       spoiled: 0,
     }),
     countSpoiled: assign({ spoiled: ({ context: { spoiled } }) => spoiled + 1, child: null }),
+    keepFirstChoice: assign({ insteadOf: ({ context: { insteadOf, candidate } }) => insteadOf ?? candidate!.version }),
     oweStrike: assign({
-      unwritten: ({ context: { candidate, failure } }) => ({ version: candidate!.version, reason: failure!.message }),
+      owed: ({ context: { owed, candidate, failure, child } }) => [
+        ...owed,
+        { version: candidate!.version, release: candidate!.release!, failure: failure!, key: child!.key },
+      ],
     }),
+    forgetStrike: assign({ owed: ({ context: { owed } }) => owed.slice(1) }),
     wantStop: assign({ stopWanted: true }),
     conclude: assign({ outcome: (_, params: { outcome: LaunchOutcome }) => params.outcome }),
     announceRepaired: emit(({ context: { runtime }, event }) => ({
@@ -184,11 +243,11 @@ export const runtimeLaunch = setup({
       version: candidate!.version,
       failure: failure!,
     })),
-    announceBanned: emit(({ context: { runtime, candidate, failure } }) => ({
+    announceBanned: emit(({ context: { runtime, owed } }) => ({
       type: 'runtime.banned' as const,
       runtime,
-      version: candidate!.version,
-      failure: failure!,
+      version: owed[0]!.version,
+      failure: owed[0]!.failure,
     })),
     announceRolledBack: emit(({ context: { runtime, candidate, arms } }) => ({
       type: 'runtime.rolledBack' as const,
@@ -230,7 +289,8 @@ export const runtimeLaunch = setup({
     failure: null,
     exit: null,
     outcome: 'failed',
-    unwritten: null,
+    owed: [],
+    insteadOf: null,
   }),
   output: ({ context: { runtime, candidate, exit, failure, outcome } }) => ({
     runtime,
@@ -243,7 +303,7 @@ export const runtimeLaunch = setup({
   states: {
     choosing: {
       description: 'max(pointer, bundled), then the previous known-good, then bundled; banned ones are left out.',
-      on: { stop: 'stopped' },
+      on: { stop: asStopped },
       invoke: {
         id: 'choose',
         src: 'choose',
@@ -261,18 +321,18 @@ export const runtimeLaunch = setup({
     },
     choosingBundled: {
       description: 'The store or a callback of the host failed; the bundled version needs neither.',
-      on: { stop: 'stopped' },
+      on: { stop: asStopped },
       invoke: {
         id: 'chooseBundled',
         src: 'chooseBundled',
         input: ({ context: { runtime } }) => ({ runtime }),
-        onDone: { target: 'picking', actions: assign({ arms: ({ event }) => event.output }) },
-        onError: { target: 'failed', actions: 'keepFailure' },
+        onDone: { target: 'picking', actions: assign({ arms: ({ event }) => event.output, insteadOf: null }) },
+        onError: { target: 'ending', actions: 'keepFailure' },
       },
     },
     picking: {
       always: [
-        { guard: 'noneLeft', target: 'failed' },
+        { guard: 'noneLeft', target: 'ending' },
         { target: 'spawning', actions: 'takeNextArm' },
       ],
     },
@@ -288,7 +348,7 @@ export const runtimeLaunch = setup({
           { target: 'probing', actions: assign({ child: ({ event }) => event.output }) },
         ],
         onError: [
-          { guard: 'stopWanted', target: 'stopped', actions: 'keepFailure' },
+          { ...asStopped, guard: 'stopWanted', actions: ['keepFailure', asStopped.actions] },
           { target: 'blaming', actions: ['keepFailure', 'announceStartFailed'] },
         ],
       },
@@ -341,7 +401,7 @@ export const runtimeLaunch = setup({
     healthy: {
       tags: 'ready',
       on: { stop: 'stopping' },
-      initial: 'settling',
+      initial: 'settled',
       invoke: {
         ...watch,
         onDone: [
@@ -351,26 +411,21 @@ export const runtimeLaunch = setup({
         onError: { target: 'clearing', actions: ['keepFailure', 'announceStartFailed'] },
       },
       states: {
-        settling: { always: [{ guard: 'strikeUnwritten', target: 'owingStrike' }, { target: 'settled' }] },
-        settled: {},
-        owingStrike: {
-          description: 'The version that failed could not be struck when it was due. Tried again until it is written.',
-          after: { strikeRetryDelay: 'writingStrike' },
-        },
-        writingStrike: {
-          invoke: {
-            id: 'strike',
-            src: 'strike',
-            input: ({ context: { runtime, unwritten } }) => ({ runtime, ...unwritten! }),
-            onDone: { target: 'settled', actions: assign({ unwritten: null }) },
-            onError: 'owingStrike',
-          },
+        ...striking,
+        settled: { always: { guard: 'strikeOwed', target: 'owing' } },
+        owing: {
+          description: 'A strike could not be written when it was due. Tried again until it is.',
+          after: { strikeRetryDelay: 'writing' },
         },
       },
     },
     leaving: {
       description: 'It ended by itself, in good order. What is left of its process group ends as well.',
-      invoke: { ...terminate, onDone: 'exited', onError: { target: 'unstoppable', actions: 'keepFailure' } },
+      invoke: {
+        ...terminate,
+        onDone: { target: 'ending', actions: { type: 'conclude', params: { outcome: 'exited' } } },
+        onError: { target: 'unstoppable', actions: 'keepFailure' },
+      },
     },
     crashed: {
       description: 'It had been healthy, so nobody is struck; the best version there is now is started again.',
@@ -378,12 +433,12 @@ export const runtimeLaunch = setup({
       on: { stop: { actions: 'wantStop' } },
       invoke: {
         ...terminate,
-        onDone: [{ guard: 'stopWanted', target: 'stopped' }, { target: 'pausing' }],
+        onDone: [{ guard: 'stopWanted', ...asStopped }, { target: 'pausing' }],
         onError: { target: 'unstoppable', actions: 'keepFailure' },
       },
     },
     pausing: {
-      on: { stop: 'stopped' },
+      on: { stop: asStopped },
       after: { retryDelay: 'choosing' },
     },
     clearing: {
@@ -391,58 +446,38 @@ export const runtimeLaunch = setup({
       on: { stop: { actions: 'wantStop' } },
       invoke: {
         ...terminate,
-        onDone: [{ guard: 'stopWanted', target: 'stopped' }, { target: 'blaming' }],
+        onDone: [{ guard: 'stopWanted', ...asStopped }, { target: 'blaming' }],
         onError: { target: 'unstoppable', actions: 'keepFailure' },
       },
     },
     blaming: {
       always: [
         { guard: and(['environmentAtFault', 'mayTryAgain']), target: 'waiting', actions: 'countSpoiled' },
-        { guard: or(['environmentAtFault', 'candidateRefused', 'isBundled']), target: 'fallingBack' },
-        { target: 'striking' },
+        { guard: or(['environmentAtFault', 'candidateRefused', 'isBundled', 'neverStarted']), target: 'fallingBack' },
+        { target: 'striking', actions: 'oweStrike' },
       ],
     },
     waiting: {
-      on: { stop: 'stopped' },
+      on: { stop: asStopped },
       after: { retryDelay: 'spawning' },
     },
     striking: {
       on: { stop: { actions: 'wantStop' } },
-      invoke: {
-        id: 'strike',
-        src: 'strike',
-        input: ({ context: { runtime, candidate, failure } }) => ({
-          runtime,
-          version: candidate!.version,
-          reason: failure!.message,
-        }),
-        onDone: [{ guard: 'isBannedNow', target: 'restoring', actions: 'announceBanned' }, { target: 'fallingBack' }],
-        onError: { target: 'fallingBack', actions: 'oweStrike' },
-      },
-    },
-    restoring: {
-      description: 'Points back at the known-good, only if the pointer still names the version that failed.',
-      on: { stop: { actions: 'wantStop' } },
-      invoke: {
-        id: 'restore',
-        src: 'restore',
-        input: ({ context: { runtime, candidate } }) => ({ runtime, failed: candidate!.release! }),
-        onDone: 'fallingBack',
-        // The ban is written, so the next launch leaves this version out whatever the pointer says.
-        onError: 'fallingBack',
-      },
+      initial: 'writing',
+      states: { ...striking, settled: { type: 'final' } },
+      onDone: 'fallingBack',
     },
     fallingBack: {
       always: [
-        { guard: 'stopWanted', target: 'stopped' },
-        { guard: 'noneLeft', target: 'failed' },
-        { target: 'spawning', actions: ['announceRolledBack', 'takeNextArm'] },
+        { guard: 'stopWanted', ...asStopped },
+        { guard: 'noneLeft', target: 'ending' },
+        { target: 'spawning', actions: ['announceRolledBack', 'keepFirstChoice', 'takeNextArm'] },
       ],
     },
     stopping: {
       invoke: {
         ...terminate,
-        onDone: 'stopped',
+        onDone: asStopped,
         onError: { target: 'unstoppable', actions: 'keepFailure' },
       },
     },
@@ -451,8 +486,19 @@ export const runtimeLaunch = setup({
       on: { stop: 'stopping' },
       tags: 'blocked',
     },
-    stopped: { type: 'final', entry: { type: 'conclude', params: { outcome: 'stopped' } } },
-    exited: { type: 'final', entry: { type: 'conclude', params: { outcome: 'exited' } } },
-    failed: { type: 'final', entry: [{ type: 'conclude', params: { outcome: 'failed' } }, 'announceFailed'] },
+    ending: {
+      description:
+        'Nothing runs any more. Strikes that cannot be written now are given up; what failed is struck again when it fails again.',
+      initial: 'written',
+      states: { ...striking, settled: { type: 'final' } },
+      onDone: [
+        { guard: 'wasStopped', target: 'stopped' },
+        { guard: 'hasExited', target: 'exited' },
+        { target: 'failed' },
+      ],
+    },
+    stopped: { type: 'final' },
+    exited: { type: 'final' },
+    failed: { type: 'final', entry: 'announceFailed' },
   },
 })

@@ -56,6 +56,8 @@ export interface Running extends AsyncDisposable {
   readonly pid: number
   readonly url: string | null
   readonly arm: Arm
+  /** The version that was to run and failed in this launch; null where the first choice runs. */
+  readonly insteadOf: string | null
   /** Resolves when nothing of this launch runs any more and nothing will be started again. */
   readonly exited: Promise<{ readonly code: number | null; readonly signal: string | null }>
   stop(): Promise<void>
@@ -277,7 +279,7 @@ export class ManagedRuntime {
   }
 
   private handle(state: RunState): Running {
-    const { candidate, child, url } = state.context as LaunchContext
+    const { candidate, child, url, insteadOf } = state.context as LaunchContext
     const exited = this.host.interpreter.ended(state.run).then((ended) => {
       const exit: Exit | null = ended.status === 'done' ? (ended.output as LaunchResult).exit : null
       return { code: exit?.code ?? null, signal: exit?.signal ?? null }
@@ -286,7 +288,7 @@ export class ManagedRuntime {
     exited.catch(() => {})
     const stop = () => this.stopRun(state.run)
     const { version, arm } = candidate!
-    return { version, arm, pid: child!.pid, url, exited, stop, [Symbol.asyncDispose]: stop }
+    return { version, arm, insteadOf, pid: child!.pid, url, exited, stop, [Symbol.asyncDispose]: stop }
   }
 
   private async adjust(adjustment: Adjustment, signal: AbortSignal | undefined): Promise<Adjusted> {

@@ -105,7 +105,7 @@ export const launch: Command<[name: string, args: readonly string[]]> = async (c
   await using controller = await reachController(cli)
   const started = await controller.perform('runtime.launch', { name, args: [...args] }, asking(cli, name))
   await cli.output.result(started, () => `${launchText(started)}\n`)
-  return exit.done
+  return started.insteadOf === null ? exit.done : exit.keptOld
 }
 
 export function launchText(started: {
@@ -114,9 +114,11 @@ export function launchText(started: {
   readonly pid: number
   readonly url: string | null
   readonly arm: string
+  readonly insteadOf: string | null
 }): string {
-  const { runtime, version, pid, url, arm } = started
-  return `${runtime}: runs ${version} (${arm}), pid ${pid}${url === null ? '' : `, ${url}`}`
+  const { runtime, version, pid, url, arm, insteadOf } = started
+  const instead = insteadOf === null ? '' : ` instead of ${insteadOf}, which failed`
+  return `${runtime}: runs ${version} (${arm})${instead}, pid ${pid}${url === null ? '' : `, ${url}`}`
 }
 
 export const stop: Command<[name: string]> = async (cli, name) => {

@@ -62,8 +62,8 @@ async function bringUp({ output, signal }: Cli, controller: Controller, name: st
   if (signal.aborted) return
   try {
     const running = await runtime.launch({ signal, onProgress })
-    const { version, pid, url, arm } = running
-    const started = { runtime: name, version, pid, url, arm }
+    const { version, pid, url, arm, insteadOf } = running
+    const started = { runtime: name, version, pid, url, arm, insteadOf }
     await output.reached({ event: 'launched', ...started }, () => `${launchText(started)}\n`)
     void reportExit(name, running)
   } catch (error) {

@@ -92,8 +92,8 @@ export const verbs = {
     params: named.extend({ args: z.array(z.string().max(4096)).max(1000).default([]) }),
     async perform(controller, { name, args }, { signal, progress }) {
       const running = await controller.runtime(name).launch({ args, signal, onProgress: progress })
-      const { version, pid, url, arm } = running
-      return { runtime: name, version, pid, url, arm }
+      const { version, pid, url, arm, insteadOf } = running
+      return { runtime: name, version, pid, url, arm, insteadOf }
     },
   }),
   'runtime.stop': verb({

@@ -63,7 +63,7 @@ export const launchEffects = (world: RuntimeWorld) =>
       await stopChild(child)
     },
 
-    strike: async ({ runtime, version, reason }, { key }) =>
+    strike: async ({ runtime, version, reason, key }) =>
       world.store.strike(runtime, version, { reason, limit: world.config(runtime).policy.strikes, key }),
 
     restore: async ({ runtime, failed }) => {

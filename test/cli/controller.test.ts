@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs'
 import { readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
-import { Host } from '../support/host.ts'
+import { Host, server } from '../support/host.ts'
 import { linesOf, type Started, start } from '../support/instar.ts'
 
 // The command line with a controller: the one that runs, or one of its own. Real processes, a registry on loopback.
@@ -161,6 +161,22 @@ test('what launch starts goes on when the command has ended, and stop ends it', 
     stdout: `tool: ended 1.0.0, pid ${launched.pid}\n`,
   })
   expect(await answers(launched.url)).toBe(false)
+})
+
+test('a launch that ends on the fallback says instead of what, and exits with 5', async () => {
+  await using host = await Host.make()
+  host.publish('1.1.0', server('1.1.0', 'if (!process.env.INSTAR_QUALIFYING) process.exit(1)'))
+  await on(host, 'runtime', 'check', 'tool').ended
+  const { code, stdout } = await on(host, 'runtime', 'launch', 'tool', '--json').ended
+  expect(code).toBe(5)
+  expect(linesOf(stdout).at(-1)).toMatchObject({ version: '1.0.0', arm: 'bundled', insteadOf: '1.1.0' })
+  await on(host, 'runtime', 'stop', 'tool').ended
+  const told = await on(host, 'runtime', 'launch', 'tool').ended
+  expect(told).toMatchObject({ code: 5, stdout: expect.stringMatching(/runs 1\.0\.0 \(bundled\) instead of 1\.1\.0/) })
+  await on(host, 'runtime', 'stop', 'tool').ended
+  // Banned by now, so it is no longer the first choice.
+  expect(await on(host, 'runtime', 'launch', 'tool').ended).toMatchObject({ code: 0 })
+  await on(host, 'runtime', 'stop', 'tool').ended
 })
 
 test('what is listed as the next launch leaves out what is banned, with a controller and without', async () => {

@@ -6,6 +6,8 @@ import type { Plan, Rule } from './plan.ts'
 import { type Found, inspect, install, type Setting, type Stage, scripts } from './stage.ts'
 
 interface Launch extends Setting {
+  /** What the home had as its release before the current one, if anything. */
+  readonly previous?: readonly [version: string, script: string]
   readonly rules?: readonly Rule[]
   /** A `stop` is sent for each of these states, once, when the machine is in it. */
   readonly stopWhen?: readonly string[]
@@ -37,6 +39,13 @@ const unfit: Rule = {
   fails: { code: 'PROBE_TIMEOUT', fault: 'version' },
   times: 1,
 }
+const unwritable: Rule = { effect: 'strike', performs: false, fails: full }
+/** Until nothing runs any more. */
+const unwritableWhileRunning: readonly Rule[] = [
+  { ...unwritable, in: 'striking' },
+  { ...unwritable, in: 'healthy' },
+]
+const twoReleases = { previous: ['1.5.0', scripts.good], leaves: { releases: ['2.0.0', '1.5.0'] } } as const
 const unknowable: Rule = { effect: 'watch', performs: false, fails: blind, times: 1 }
 const stuckOnce: Rule = { effect: 'terminate', performs: false, fails: stuck, times: 1 }
 const once = { policy: { strikes: 1 } }
@@ -117,8 +126,64 @@ const all: Record<string, Launch> = {
   },
   'it is not fit, and the strike cannot be written for a while': {
     end: 'stopped',
-    rules: [unfit, { effect: 'strike', performs: false, fails: full, times: 2 }],
+    rules: [unfit, { ...unwritable, times: 2 }],
     stopWhen: ['healthy.settled'],
+  },
+  'it is not fit, and the ban cannot be written for a while': {
+    end: 'stopped',
+    ...once,
+    rules: [unfit, { ...unwritable, times: 2 }],
+    stopWhen: ['healthy.settled'],
+    leaves: refused,
+  },
+  'it is not fit, the ban cannot be written for a while, and the pointer cannot go back': {
+    end: 'stopped',
+    ...once,
+    rules: [unfit, { ...unwritable, times: 1 }, { effect: 'restore', performs: false, fails: full }],
+    stopWhen: ['healthy.settled'],
+    leaves: { bans: ['2.0.0'] },
+  },
+  'two are not fit, and the first strike is written with the second': {
+    end: 'stopped',
+    ...twoReleases,
+    rules: [
+      { ...unfit, times: 2 },
+      { ...unwritable, times: 1 },
+    ],
+    stopWhen: ['healthy.settled'],
+  },
+  'two are not fit, and both strikes are written later': {
+    end: 'stopped',
+    ...twoReleases,
+    rules: [
+      { ...unfit, times: 2 },
+      { ...unwritable, times: 2 },
+    ],
+    stopWhen: ['healthy.settled'],
+  },
+  'stopped before the strike could be written': {
+    end: 'stopped',
+    rules: [unfit, ...unwritableWhileRunning],
+    stopWhen: ['healthy.owing'],
+  },
+  'stopped before the ban could be written': {
+    end: 'stopped',
+    ...once,
+    rules: [unfit, ...unwritableWhileRunning],
+    stopWhen: ['healthy.owing'],
+    leaves: refused,
+  },
+  'stopped before the ban could be written, and the pointer cannot go back': {
+    end: 'stopped',
+    ...once,
+    rules: [unfit, ...unwritableWhileRunning, { effect: 'restore', performs: false, fails: full }],
+    stopWhen: ['healthy.owing'],
+    leaves: { bans: ['2.0.0'] },
+  },
+  'stopped, and the strike can never be written': {
+    end: 'stopped',
+    rules: [unfit, unwritable],
+    stopWhen: ['healthy.owing'],
   },
   'stopped while striking': {
     end: 'stopped',
@@ -129,7 +194,7 @@ const all: Record<string, Launch> = {
     end: 'stopped',
     ...once,
     rules: [unfit, { effect: 'restore', waits: true }],
-    stopWhen: ['restoring'],
+    stopWhen: ['striking.restoring'],
     leaves: refused,
   },
   'stopped while clearing': {
@@ -248,6 +313,7 @@ function scenario(stage: Stage, name: string, launch: Launch): Scenario {
     args: [JSON.stringify(plan)],
     ends: [end, ...endsAlso],
     prepare: async (home) => {
+      if (launch.previous !== undefined) await install(home, launch.previous)
       await install(home, launch.current ?? ['2.0.0', scripts.good])
       if (stateText !== undefined) await writeFile(join(home, 'state', 'runtime', 'tool.json'), stateText)
     },

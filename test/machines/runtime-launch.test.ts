@@ -1,8 +1,10 @@
 import { expect, test } from 'vitest'
-import type { Candidate, Fault } from '../../machines/index.ts'
+import type { Candidate, Fault, LaunchContext } from '../../machines/index.ts'
 import { runtimeLaunch } from '../../machines/index.ts'
 import { lintMachine } from '../../src/run/lint.ts'
+import type { RunEvent } from '../../src/run/record.ts'
 import { done, elapse, failed, transcript } from '../../src/testing/transcript.ts'
+import { play } from '../support/play.ts'
 
 const input = { runtime: 'kanban', args: [], probationMs: 60_000 }
 const current: Candidate = { arm: 'current', version: '3.0.0', release: { version: '3.0.0', digest: 'd3' } }
@@ -46,7 +48,7 @@ test('a version that exits before it is ready is struck, and the same launch end
     choose done -> spawning, do spawn
     spawn done -> probing, do watch, do probe
     watch done -> clearing, do terminate, tell runtime.startFailed
-    terminate done -> striking, do strike
+    terminate done -> striking.writing, do strike
     strike done -> spawning, do spawn, tell runtime.rolledBack
     spawn done -> probing, do watch, do probe
     probe done -> probation, do watch, tell runtime.ready"
@@ -60,8 +62,8 @@ test('a version that is banned is no longer pointed at', () => {
     choose done -> spawning, do spawn
     spawn done -> probing, do watch, do probe
     probe error -> clearing, do terminate, tell runtime.startFailed
-    terminate done -> striking, do strike
-    strike done -> restoring, do restore, tell runtime.banned
+    terminate done -> striking.writing, do strike
+    strike done -> striking.restoring, do restore, tell runtime.banned
     restore done -> spawning, do spawn, tell runtime.rolledBack"
   `)
 })
@@ -76,11 +78,11 @@ test('each arm is tried once, and the bundled one is never struck', () => {
     choose done -> spawning, do spawn
     spawn done -> probing, do watch, do probe
     watch done -> clearing, do terminate, tell runtime.startFailed
-    terminate done -> striking, do strike
+    terminate done -> striking.writing, do strike
     strike done -> spawning, do spawn, tell runtime.rolledBack
     spawn done -> probing, do watch, do probe
     watch done -> clearing, do terminate, tell runtime.startFailed
-    terminate done -> striking, do strike
+    terminate done -> striking.writing, do strike
     strike done -> spawning, do spawn, tell runtime.rolledBack
     spawn done -> probing, do watch, do probe
     watch done -> clearing, do terminate, tell runtime.startFailed
@@ -103,7 +105,7 @@ test('a start that the environment spoiled is tried again three times, then the 
 
 test('a crash in probation is a failed start; leaving in good order is not', () => {
   expect(last(story(...ready, done('watch', exit(137))))).toMatch(/^watch done -> clearing/)
-  expect(story(...ready, done('watch', exit(137)), done('terminate'))).toMatch(/-> striking, do strike$/)
+  expect(story(...ready, done('watch', exit(137)), done('terminate'))).toMatch(/-> striking.writing, do strike$/)
   expect(last(story(...ready, done('watch', exit(0))))).toBe('watch done -> leaving, do terminate')
 })
 
@@ -112,27 +114,75 @@ test('an end that nobody saw is blamed on nobody', () => {
   expect(last(told)).toBe('terminate done -> waiting')
 })
 
-test('a strike that cannot be written does not keep the fallback from starting, and is written later', () => {
-  const fails = [...spawned, done('watch', exit(1)), done('terminate'), failed('strike')]
-  const recovers = [done('spawn', child), done('probe', { url: null }), elapse(60_000), done('commend')]
-  expect(
-    story(...fails, ...recovers, elapse(30_000), failed('strike'), elapse(30_000), done('strike', { banned: true })),
-  ).toMatchInlineSnapshot(`
+const unwritable = [...spawned, done('watch', exit(1)), done('terminate'), failed('strike')]
+const recovers = [done('spawn', child), done('probe', { url: null }), elapse(60_000), done('commend')]
+
+test('a strike that cannot be written does not keep the fallback from starting, and is written later with all that follows', () => {
+  const later = [elapse(30_000), failed('strike'), elapse(30_000), done('strike', { banned: true }), done('restore')]
+  expect(story(...unwritable, ...recovers, ...later)).toMatchInlineSnapshot(`
     "start -> choosing, do choose
     choose done -> spawning, do spawn
     spawn done -> probing, do watch, do probe
     watch done -> clearing, do terminate, tell runtime.startFailed
-    terminate done -> striking, do strike
+    terminate done -> striking.writing, do strike
     strike error -> spawning, do spawn, tell runtime.rolledBack
     spawn done -> probing, do watch, do probe
     probe done -> probation, do watch, tell runtime.ready
     after probation -> commending, do commend
-    commend done -> healthy.owingStrike, do watch
-    after strikeRetryDelay -> healthy.writingStrike, do strike
-    strike error -> healthy.owingStrike
-    after strikeRetryDelay -> healthy.writingStrike, do strike
-    strike done -> healthy.settled"
+    commend done -> healthy.owing, do watch
+    after strikeRetryDelay -> healthy.writing, do strike
+    strike error -> healthy.owing
+    after strikeRetryDelay -> healthy.writing, do strike
+    strike done -> healthy.restoring, do restore, tell runtime.banned
+    restore done -> healthy.settled"
   `)
+})
+
+test('strikes that are owed when a launch is stopped are tried once more, and keep it from nothing', () => {
+  const stops = [...unwritable, ...recovers, { type: 'stop' }, done('terminate')]
+  expect(
+    story(...stops, done('strike', { banned: true }), failed('restore'))
+      .split('\n')
+      .slice(-4),
+  ).toEqual([
+    'stop -> stopping, do terminate',
+    'terminate done -> ending.writing, do strike',
+    'strike done -> ending.restoring, do restore, tell runtime.banned',
+    'restore error -> stopped',
+  ])
+  expect(last(story(...stops, failed('strike')))).toBe('strike error -> stopped')
+})
+
+test('every version that failed is struck, each for the process that failed, however often the strike is tried', () => {
+  const other = { ...child, key: '9:spawn' }
+  const second = [done('spawn', other), done('watch', exit(1)), done('terminate')]
+  const owed = () =>
+    (play(runtimeLaunch, input, [...unwritable, ...second, failed('strike')]).context as LaunchContext).owed
+  expect(owed()).toMatchObject([
+    { version: '3.0.0', release: { digest: 'd3' }, key: child.key },
+    { version: '2.0.0', release: { digest: 'd2' }, key: other.key },
+  ])
+  // Oldest first, as soon as one can be written.
+  const told = story(...unwritable, ...second, done('strike', { banned: false }), done('strike', { banned: true }))
+  expect(told.split('\n').slice(-3)).toEqual([
+    'terminate done -> striking.writing, do strike',
+    'strike done -> striking.writing, do strike',
+    'strike done -> striking.restoring, do restore, tell runtime.banned',
+  ])
+})
+
+test('what runs instead of the first choice says so, until it crashes and there is a choice again', () => {
+  const insteadOf = (...events: RunEvent[]) => (play(runtimeLaunch, input, events).context as LaunchContext).insteadOf
+  expect(insteadOf(...ready)).toBeNull()
+  const fallen = [...spawned, done('watch', exit(1)), done('terminate'), done('strike', { banned: false })]
+  const second = [done('spawn', child), failed('probe', because('version')), done('terminate')]
+  expect(insteadOf(...fallen, ...second, done('strike', { banned: false }))).toBe('3.0.0')
+  const probation = { type: 'xstate.after.probation.runtime-launch.probation' }
+  const pause = { type: 'xstate.after.retryDelay.runtime-launch.pausing' }
+  const fallback = [done('spawn', child), done('probe', { url: null }), probation, done('commend')]
+  const crashes = [done('watch', exit(9)), done('terminate'), pause]
+  expect(insteadOf(...fallen, ...fallback, ...crashes)).toBe('3.0.0')
+  expect(insteadOf(...fallen, ...fallback, ...crashes, done('choose', chosen([previous])))).toBeNull()
 })
 
 test('a crash after it was healthy starts the best version there is now', () => {

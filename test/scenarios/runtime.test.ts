@@ -8,7 +8,7 @@ import { describe, expect, test } from 'vitest'
 import type { Candidate } from '../../machines/index.ts'
 import { parseConfig } from '../../src/config.ts'
 import type { Controller } from '../../src/controller.ts'
-import type { ManagedRuntime } from '../../src/managed-runtime.ts'
+import type { ManagedRuntime, Running } from '../../src/managed-runtime.ts'
 import { cli, Host, server } from '../support/host.ts'
 
 // The scenarios *Runtime*, by number. Real controllers, real processes, a real registry on loopback.
@@ -187,24 +187,30 @@ test('5: a failure that arrives after a newer version was staged bans only the o
   expect(current?.version).toBe('1.2.0')
 })
 
-test('6: a ban that cannot be written does not keep the launch from its fallback, and is written later', async () => {
+test('6: a ban that cannot be written does not keep the launch from its fallback, and is written as soon as it can be', async () => {
   await using host = await Host.make({ runtime: { policy: { strikes: 1 } } })
   host.publish('1.1.0', server('1.1.0', diesAtLaunch))
   await using controller = await host.open()
   const tool = controller.runtime('tool')
   await tool.check()
   const writable = await readOnly(join(host.home, 'state', 'runtime'))
+  let running: Running
   try {
-    const running = await tool.launch()
-    expect(running).toMatchObject({ version: '1.0.0', arm: 'bundled' })
+    // Never written, it is struck anew by the next launch.
+    expect(await launchAndStop(tool)).toEqual({ version: '1.0.0', arm: 'bundled' })
     expect((await tool.status()).bans).toEqual([])
-    await running.stop()
+    running = await tool.launch()
+    expect(running).toMatchObject({ version: '1.0.0', arm: 'bundled', insteadOf: '1.1.0' })
   } finally {
     await writable()
   }
-  // The next launch strikes it anew; one that stays up writes the old strike (see the machine's transcripts).
-  await launchAndStop(tool)
-  expect((await tool.status()).bans).toMatchObject([{ version: '1.1.0' }])
+  // While the fallback stays up it is tried every half minute (see the kill matrix, where time is faster); else at the end.
+  await running.stop()
+  const { bans, current } = await tool.status()
+  expect(bans).toMatchObject([{ version: '1.1.0' }])
+  expect(current).toBeNull()
+  expect(controller.notices().findLast(({ type }) => type === 'runtime.banned')).toMatchObject({ version: '1.1.0' })
+  expect(await launchAndStop(tool)).toEqual({ version: '1.0.0', arm: 'bundled' })
 })
 
 describe('7: a registry that fails changes nothing and is never reported as up to date', () => {
