@@ -7,9 +7,7 @@ import { journalDefaults, pluginDefaults, sessionDefaults } from './config-defau
 import { InstarError } from './errors.ts'
 import { didYouMean } from './nearest.ts'
 import { readAddress } from './plugins/address.ts'
-
-/** What `${…}` in a runtime's `args` and `env` may name. */
-export const placeholders = ['port', 'home', 'release'] as const
+import { lineMatcher } from './runtime/line-matcher.ts'
 
 // ---- shapes
 
@@ -79,17 +77,18 @@ const executable = path.refine(
   'must be an absolute path, or begin with "./" or "../"',
 )
 
-const filled = z
-  .string()
-  .max(4096)
-  .regex(/^[^\0]*$/, 'must not hold a NUL')
-  .superRefine((text, { addIssue }) => {
+const noNul = z.string().regex(/^[^\0]*$/, 'must not hold a NUL')
+
+/** Refuses every `${…}` in a text for which nothing would be filled in. */
+const filledBy =
+  (...names: readonly string[]) =>
+  (text: string, { addIssue }: { addIssue(message: string): void }) => {
     for (const [whole, name] of text.matchAll(/\$\{([^}]*)\}/g))
-      if (!(placeholders as readonly string[]).includes(name!))
-        addIssue(
-          `"${whole}" is not filled in${didYouMean(name!, placeholders) || `; known: ${placeholders.join(', ')}`}`,
-        )
-  })
+      if (!names.includes(name!))
+        addIssue(`"${whole}" is not filled in${didYouMean(name!, names) || `; known: ${names.join(', ')}`}`)
+  }
+
+const filled = noNul.max(4096).superRefine(filledBy('port', 'home', 'release'))
 
 const milliseconds = (least: number, most: number) => z.int().min(least).max(most)
 
@@ -106,14 +105,24 @@ const duration = z
 
 const readiness = ['http', 'line', 'tcp', 'ipc'] as const
 
+const ofAnswer = filledBy('port', 'nonce')
+
+const elsewhere = { error: 'must be a path that begins with "/", or an address on this machine', abort: true }
+
+/** Whether what is asked there is asked of this machine, whatever the port will be. */
+function isLocal(place: string): boolean {
+  const url = place.replaceAll('${port}', '1')
+  const base = 'http://localhost'
+  return URL.canParse(url, base) && ['127.0.0.1', 'localhost', '[::1]'].includes(new URL(url, base).hostname)
+}
+
 const probe = known({
   http: z
     .string()
     .max(2048)
-    .regex(
-      /^(\/|https?:\/\/(127\.0\.0\.1|localhost|\[::1\])[:/])[^\s\0]*$/,
-      'must be a path that begins with "/", or an address on this machine',
-    )
+    .regex(/^(\/|https?:\/\/(127\.0\.0\.1|localhost|\[::1\])[:/])[^\s\0]*$/, elsewhere)
+    .refine(isLocal, elsewhere)
+    .superRefine(ofAnswer)
     .optional()
     .describe('A path that is asked for on the port the runtime was given, or a whole address on this machine.'),
   status: z
@@ -126,6 +135,7 @@ const probe = known({
     .string()
     .min(1)
     .max(1000)
+    .superRefine(ofAnswer)
     .optional()
     .describe(
       'A marker in the answer that only this runtime sends, so that another program is never taken for it; ${nonce} where it echoes INSTAR_NONCE.',
@@ -133,7 +143,7 @@ const probe = known({
   headers: z
     .record(
       z.string().regex(/^[\w!#$%&'*+.^`|~-]{1,256}$/, 'must be the name of a header'),
-      z.string().min(1).max(1000),
+      z.string().min(1).max(1000).superRefine(ofAnswer),
     )
     .optional()
     .describe('Headers of a good answer, and the text that each must hold.'),
@@ -141,6 +151,13 @@ const probe = known({
     .string()
     .min(1)
     .max(1000)
+    .superRefine((line, { addIssue }) => {
+      try {
+        lineMatcher(line)
+      } catch (error) {
+        addIssue((error as Error).message)
+      }
+    })
     .optional()
     .describe(
       'Text within a line that it prints once it is ready, or /expression/flags; its group `url` is the address.',
@@ -209,7 +226,9 @@ const runtime = known({
     .describe('Packages the host supplies to the release: a folder for each, or names to look up from this file.'),
   node: executable.optional().describe('The executable that runs it; the one that runs the controller where absent.'),
   args: z.array(filled).max(1000).default([]).describe('Arguments; ${port}, ${home} and ${release} are filled in.'),
-  cwd: filled
+  cwd: noNul
+    .max(4096)
+    .superRefine(filledBy('home'))
     .optional()
     .describe('Where launches run, ${home} filled in; the folder the controller was started in where absent.'),
   env: z

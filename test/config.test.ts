@@ -104,6 +104,20 @@ describe('each value has a shape:', () => {
     ['a NUL in an argument', { args: ['a\0b'] }, 'args[0]'],
     ['a probe that expects nothing', { probe: {} }, 'probe'],
     ['a probe of another machine', { probe: { http: 'http://example.test/' } }, 'probe.http'],
+    ['a probe of another machine, without a scheme', { probe: { http: '//example.test/' } }, 'probe.http'],
+    [
+      'a probe of another machine, behind a name',
+      { probe: { http: 'http://localhost:1@example.test/' } },
+      'probe.http',
+    ],
+    ['a probe of no port', { probe: { http: 'http://localhost:99999/' } }, 'probe.http'],
+    ['an unknown placeholder in a probe', { probe: { http: '/${home}' } }, 'probe.http'],
+    ['an unknown placeholder in a marker', { probe: { http: '/', contains: '${once}' } }, 'probe.contains'],
+    ['an unknown placeholder in a header', { probe: { http: '/', headers: { id: '${once}' } } }, 'probe.headers.id'],
+    ['an expression that is none', { probe: { line: '/[/' } }, 'probe.line'],
+    ['an expression with unknown flags', { probe: { line: '/ready/z' } }, 'probe.line'],
+    ['a folder in the release', { cwd: '${release}/data' }, 'cwd'],
+    ['a folder named by a port', { cwd: '${port}' }, 'cwd'],
     ['an answer expected without a question', { probe: { tcp: true, contains: 'x' } }, 'probe.contains'],
     ['a probe without patience', { probe: { http: '/', timeoutMs: 1 } }, 'probe.timeoutMs'],
     ['a negative time', { probationMs: -1 }, 'probationMs'],
@@ -138,6 +152,8 @@ test('a probe may be http, line, tcp or ipc, and all that it names must hold', (
     { tcp: true },
     { ipc: 'ready' },
     { line: 'at', http: '/' },
+    { line: '/ready at (?<url>.*)/i', http: 'http://localhost:${port}/${nonce}', contains: '${nonce} ${port}' },
+    { http: '/', headers: { id: '${nonce}' } },
   ])
     expect(problemsOf(withRuntime({ probe }))).toEqual([])
 })

@@ -6,6 +6,7 @@ import { InstarError } from '../errors.ts'
 import { exitOf, familyOf, readyMessage } from './child.ts'
 import { runtimeExited } from './exited.ts'
 import { fill } from './fill.ts'
+import { lineMatcher } from './line-matcher.ts'
 import { LineReader, lastOutput, outputPaths } from './output.ts'
 import { pause } from './pause.ts'
 import { portHolder } from './ports.ts'
@@ -115,23 +116,6 @@ async function linePrinted(child: Child, line: string, seen: Seen, signal: Abort
         if (found !== undefined) return addressOf(found)
       }
     await pause(stepMs, signal)
-  }
-}
-
-/** Gives what the line captured (or nothing) where it matches, undefined where it does not. */
-function lineMatcher(line: string): (text: string) => string | null | undefined {
-  const expression = /^\/(.+)\/([a-z]*)$/s.exec(line)
-  if (expression === null) return (text) => (text.includes(line) ? null : undefined)
-  const [, source, flags] = expression
-  let pattern: RegExp
-  try {
-    pattern = new RegExp(source!, flags!.replace(/[gy]/g, ''))
-  } catch (cause) {
-    throw new InstarError('CONFIG_INVALID', `${line} is not a regular expression`, { cause })
-  }
-  return (text) => {
-    const match = pattern.exec(text)
-    return match === null ? undefined : (match.groups?.url ?? match[1] ?? null)
   }
 }
 
