@@ -26,8 +26,8 @@ export interface ArchiveSize {
   readonly bytes: number
 }
 
-/** Names that mean something to the store the tree will lie in: no package may bring its own. Compared without case. */
-const reserved = new Set(['release.json', '.complete'])
+/** The seal that an installed plugin has in its own tree: no package may bring one. Compared without case. */
+const reserved = '.complete'
 
 const portionBytes = 256 * 1024
 
@@ -176,8 +176,8 @@ class TreeRules {
       if (Buffer.byteLength(name) > 255) throw unsafe(path, 'has a name of more than 255 bytes')
     }
     if (names.length > depth + 2) throw unsafe(path, `lies more than ${depth} directories deep`)
-    if (names[1] !== undefined && reserved.has(folded(names[1])))
-      throw unsafe(path, 'takes a name that only the store may give')
+    if (names[1] !== undefined && folded(names[1]) === reserved)
+      throw unsafe(path, 'takes the name of the seal that only an installer may give')
     return names.slice(1)
   }
 

@@ -47,6 +47,11 @@ test('a package is unpacked without its outer folder, small and large files alik
   expect(await modeOf('lib')).toBe(0o755 & ~umask)
 })
 
+test('a package may bring a release.json, and a seal deeper down, which mean nothing there', async () => {
+  expect((await unpacked(dotted('package/release.json'))).code).toBeUndefined()
+  expect((await unpacked(dotted('package/lib/.complete'))).code).toBeUndefined()
+})
+
 test('no special bit of a mode survives', async () => {
   await using directory = await scratch()
   const file = join(directory.path, 'in.tgz')
@@ -69,7 +74,7 @@ test.each<[HostileTree, string, string]>([
   ['duplicate', 'TREE_UNSAFE', 'twice'],
   ['control-character', 'TREE_UNSAFE', 'control'],
   ['deep-path', 'TREE_UNSAFE', 'deep'],
-  ['reserved-name', 'TREE_UNSAFE', 'only the store'],
+  ['reserved-name', 'TREE_UNSAFE', 'only an installer'],
   ['bomb', 'TREE_BOMB', '100 times'],
   ['many-files', 'TREE_TOO_MANY_FILES', '50000'],
 ])('a package with a %s is refused whole: %s', async (kind, code, why) => {
@@ -86,8 +91,8 @@ const extended = (record: string): TarEntry[] => [
 ]
 
 test.each<[string, readonly TarEntry[]]>([
-  ['the store’s seal in capitals', dotted('package/RELEASE.JSON')],
-  ['a folder under a reserved name', dotted('package/release.json/inside')],
+  ['the seal in capitals', dotted('package/.COMPLETE')],
+  ['a folder under the name of the seal', dotted('package/.complete/inside')],
   ['a doubled slash', dotted('package//index.js')],
   ['a single dot', dotted('./package/index.js')],
   ['a name of 300 bytes', dotted(`package/${'n'.repeat(300)}`)],
