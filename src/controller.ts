@@ -120,7 +120,7 @@ export async function openController(options: ControllerOptions): Promise<Contro
     signal?.throwIfAborted()
     return await Controller.recover(home.path, config, journal, logger, options)
   } catch (error) {
-    await journal.close()
+    await journal.close().catch(() => {}) // the first error is the one to report
     throw error
   }
 }
@@ -254,10 +254,15 @@ export class Controller implements AsyncDisposable {
       // It is nobody's, so it can wait; what is somebody's goes on.
       logger.warn({ err: error }, 'what a crash left could not be removed')
     }
-    if (isBackground) {
-      controller.startSchedules()
-      await controller.daemons.supervise()
-    }
+    if (isBackground)
+      try {
+        await controller.daemons.supervise()
+        controller.startSchedules()
+      } catch (error) {
+        // What was under way has been taken up by now; left at work, it would answer into a journal that is closed.
+        await controller.close({ leaveRunning: true }).catch(() => {}) // the first error is the one to report
+        throw error
+      }
     return controller
   }
 
@@ -351,23 +356,20 @@ export class Controller implements AsyncDisposable {
 
   private async shut(leaveRunning: boolean): Promise<void> {
     const runtimes = [...this.managed.values()]
-    try {
-      for (const work of this.closers) await work()
-      await this.daemons.close()
-      const stopping = [
+    const stopAll = () =>
+      Promise.allSettled([
         ...[this.plugins, ...runtimes].map(({ schedule }) => schedule?.stop(new Detached())),
         ...(leaveRunning || this.observing || this.failure !== null ? [] : runtimes.map((runtime) => runtime.stop())),
-      ]
-      // One that cannot be ended must not keep the others, and the journal, from being closed.
-      const results = await Promise.allSettled(stopping)
-      const refused = results.find((result) => result.status === 'rejected')
-      if (refused !== undefined) throw refused.reason
-    } finally {
-      await this.interpreter.close()
-      await this.store.close()
-      await this.pluginWorld.store.close()
-      await this.targets.close()
-    }
+      ])
+    const refusals: unknown[] = []
+    // One that cannot be ended must not keep the others, and the journal, from being closed.
+    const attempt = (work: () => Promise<unknown>) => work().catch((error) => refusals.push(error))
+    for (const work of this.closers) await attempt(work)
+    await attempt(() => this.daemons.close())
+    for (const stopped of await stopAll()) if (stopped.status === 'rejected') refusals.push(stopped.reason)
+    for (const part of [this.interpreter, this.store, this.pluginWorld.store, this.targets])
+      await attempt(() => part.close())
+    if (refusals.length > 0) throw refusals[0]
   }
 
   private startSchedules(): void {

@@ -1,0 +1,57 @@
+import { readdir, readlink, rename, rm, symlink } from 'node:fs/promises'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { expect, onTestFinished, test, vi } from 'vitest'
+import { type Controller, openController } from '../src/controller.ts'
+import { silent } from '../src/logger.ts'
+import { Targets } from '../src/plugins/targets.ts'
+import { ReleaseStore } from '../src/releases/store.ts'
+import { Host } from './support/host.ts'
+
+/** A check that has learned of a newer version and waits for its bytes. */
+async function checking(host: Host, controller: Controller) {
+  host.publish('1.1.0')
+  const gate = host.registry.hold('tarball')
+  const asked = controller.runtime('tool').check()
+  asked.catch(() => {}) // the controller closes before it is answered
+  await gate.reached
+  return gate
+}
+
+/** What of `directory` this process has open. */
+async function openFiles(directory: string): Promise<string[]> {
+  const links = (await readdir('/proc/self/fd')).map((fd) => readlink(`/proc/self/fd/${fd}`).catch(() => ''))
+  return (await Promise.all(links)).filter((path) => path.startsWith(directory))
+}
+
+test('a home that does not open after all has nothing at work in it, and can be opened again', async () => {
+  await using host = await Host.make()
+  const before = await host.open()
+  const gate = await checking(host, before)
+  await before.close()
+  await symlink('sessions', join(host.home, 'sessions')) // a place that cannot even be looked at
+  const errors: unknown[] = []
+  const logger = { ...silent, error: (...said: unknown[]) => errors.push(said) }
+  const opening = openController({ home: host.home, config: host.config(), logger })
+  await expect(opening).rejects.toMatchObject({ code: 'ELOOP' })
+  expect(await openFiles(host.home)).toEqual([])
+  gate.release()
+  await sleep(300) // an answer that still came would meet a journal that is closed
+  expect(errors).toEqual([])
+
+  await rm(join(host.home, 'sessions'))
+  const controller = await host.open()
+  expect(await controller.runtime('tool').check()).toMatchObject({ outcome: 'staged', version: '1.1.0' })
+})
+
+test('a journal that fails at the very end keeps nothing else from being closed', async () => {
+  await using host = await Host.make()
+  const closed = [vi.spyOn(ReleaseStore.prototype, 'close'), vi.spyOn(Targets.prototype, 'close')]
+  onTestFinished(() => void vi.restoreAllMocks())
+  const controller = await openController({ home: host.home, config: host.config(), schedule: false })
+  await controller.runtime('tool').check()
+  await rename(join(host.home, 'journal'), join(host.home, 'away'))
+  await expect(controller.close()).rejects.toMatchObject({ code: 'JOURNAL_WRITE_FAILED' })
+  expect(closed.map(({ mock }) => mock.calls.length)).toEqual([2, 1])
+  expect(await openFiles(host.home)).toEqual([])
+})
