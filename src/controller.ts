@@ -314,7 +314,11 @@ export class Controller implements AsyncDisposable {
     return this.interpreter.get(id)
   }
 
-  /** The state of a run right after record `seq`, by replay; nothing runs. */
+  /**
+   * The state of a run right after record `seq`, by replay; nothing runs.
+   *
+   * @throws {InstarError} `SEQUENCE_UNKNOWN`, `RUN_UNKNOWN`.
+   */
   stateAt(run: string, seq: number): Promise<RunState> {
     return this.interpreter.stateAt(run, seq)
   }

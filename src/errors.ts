@@ -157,7 +157,7 @@ export const codes = {
   VERB_UNKNOWN: { retry: false, exit: 2, hint: 'The controller does not know this verb; it may be older.' },
   PARAMETERS_INVALID: { retry: false, exit: 2, hint: 'Correct the parameter named.' },
   RUN_UNKNOWN: { retry: false, exit: 2, hint: 'Name a run that `instar journal runs` shows.' },
-  SEQUENCE_UNKNOWN: { retry: false, exit: 2, hint: 'Name a record that the journal holds.' },
+  SEQUENCE_UNKNOWN: { retry: false, exit: 2, hint: 'Name a record that the journal holds, and none before the run.' },
   MACHINE_UNKNOWN: { retry: false, exit: 2, hint: 'Name a machine that `instar machine list` shows.' },
   DIAGRAM_MISSING: { retry: false, hint: 'The drawing is not in this installation. Install Instar again.' },
   // ---- releases

@@ -234,16 +234,25 @@ export class Interpreter {
   /**
    * The state of a run right after record `seq`, by replay; nothing runs.
    *
-   * @throws {InstarError} `RUN_UNKNOWN` when it had not begun, or was forgotten long after its end.
+   * @throws {InstarError} `SEQUENCE_UNKNOWN` when there is no such record, or the run had not begun; `RUN_UNKNOWN` when
+   * there is none, or it was forgotten long after its end.
    */
   async stateAt(run: string, seq: number): Promise<RunState> {
-    const to = Math.min(seq, this.model.seq)
-    const snapshot = await this.log.snapshotBefore(to)
+    if (seq > this.model.seq)
+      throw new InstarError('SEQUENCE_UNKNOWN', `there is no record ${seq}; the last is ${this.model.seq}`, {
+        details: { lastSeq: this.model.seq },
+      })
+    const { startedSeq = 0 } = this.model.state(run) ?? {}
+    if (seq < startedSeq)
+      throw new InstarError('SEQUENCE_UNKNOWN', `${run} began with record ${startedSeq}, after record ${seq}`, {
+        details: { startedSeq },
+      })
+    const snapshot = await this.log.snapshotBefore(seq)
     const model =
       snapshot === null
         ? new Model(this.definitions)
         : Model.restore(this.definitions, snapshot.seq, snapshot.state, run)
-    for await (const value of this.log.read({ from: model.seq + 1, to }))
+    for await (const value of this.log.read({ from: model.seq + 1, to: seq }))
       if ((value as Partial<StoredRecord>).run === run) model.replay(readRecord(value))
     const state = model.state(run)
     if (state === undefined) throw runUnknown(run)

@@ -240,6 +240,9 @@ test('the journal is read, followed through controllers that come and go, shown 
   const then = await on(host, 'journal', 'show', launch.run, '--at', String(launch.startedSeq), '--json').ended
   expect(JSON.parse(then.stdout)).toMatchObject({ run: { status: 'active' } })
   expect(await on(host, 'journal', 'show', 'runtime-launch-999').ended).toMatchObject({ code: 2 })
+  const never = await on(host, 'journal', 'show', launch.run, '--at', '999999', '--json').ended
+  expect(never).toMatchObject({ code: 2, stdout: '' })
+  expect(linesOf(never.stderr)).toMatchObject([{ type: 'error', code: 'SEQUENCE_UNKNOWN' }])
   expect(await on(host, 'journal', 'verify').ended).toMatchObject({ code: 0, stdout: expect.stringMatching(/sound/) })
   expect(await on(host, 'journal', 'repair').ended).toMatchObject({ code: 0 })
   expect(await readdir(join(host.home, 'journal'))).not.toHaveLength(0)

@@ -446,12 +446,14 @@ describe('reading', () => {
     expect(log.snapshots.length).toBeGreaterThan(0)
     for (const { run, seq } of [a, b]) {
       let expected: any
-      for (let at = seq; at <= log.lastSeq + 1; at += 1) {
+      for (let at = seq; at <= log.lastSeq; at += 1) {
         expected = shown.find((state) => state.run === run && state.seq === at) ?? expected
         expect(await interpreter.stateAt(run, at)).toEqual(JSON.parse(JSON.stringify(expected)))
       }
     }
-    expect(await code(interpreter.stateAt(b.run, 1))).toBe('RUN_UNKNOWN')
+    expect(await code(interpreter.stateAt(b.run, 1))).toBe('SEQUENCE_UNKNOWN')
+    expect(await code(interpreter.stateAt(b.run, log.lastSeq + 1))).toBe('SEQUENCE_UNKNOWN')
+    expect(await code(interpreter.stateAt('order-99', 1))).toBe('RUN_UNKNOWN')
     const flows = [{ machine: order, effects: { charge: hand.serve } }]
     expect(await foldJournal(flows, log.records())).toEqual(interpreter.list())
     expect(hand.calls.length).toBe(3)
