@@ -27,6 +27,7 @@ import { adjustEffects } from './flows/runtime-adjust.ts'
 import { launchEffects } from './flows/runtime-launch.ts'
 import { updateEffects } from './flows/runtime-update.ts'
 import { type RuntimeWorld, recordsIn } from './flows/runtime-world.ts'
+import { held, unattended } from './held.ts'
 import { openHome, resolveHome } from './home.ts'
 import type { JournalRecord, ReadRange } from './journal/cursor.ts'
 import { type FollowOptions, type Journal, openJournal } from './journal/journal.ts'
@@ -160,7 +161,7 @@ export class Controller implements AsyncDisposable {
       interpreter,
       targets,
       subscriptions: config.plugins.subscriptions,
-      resolve: (plugin, wanted, signal) => publishedOffer(pluginWorld, { plugin, wanted }, signal),
+      resolve: (plugin, wanted, signal) => held(publishedOffer(pluginWorld, { plugin, wanted }, signal), signal),
     })
     this.daemons = new Daemons(config.sessions, { interpreter, world: daemonWorld, autoUpdate })
     const host = { home, interpreter, store, development }
@@ -381,8 +382,11 @@ export class Controller implements AsyncDisposable {
       const runtime = this.managed.get(name)!
       runtime.schedule = startSchedule({
         ...check,
-        // What was rejected may be taken another time, but only a download shows it.
-        task: async (signal) => !['check-failed', 'rejected'].includes((await runtime.check({ signal })).outcome),
+        task: async (signal) => {
+          const { outcome } = await runtime.check({ signal: unattended(signal) })
+          // What was rejected may be taken another time, but only a download shows it.
+          return outcome !== 'check-failed' && outcome !== 'rejected'
+        },
         onError: (error) => this.logger.warn({ err: error, runtime: name }, 'a scheduled check failed'),
       })
     }
@@ -391,7 +395,7 @@ export class Controller implements AsyncDisposable {
       this.plugins.schedule = startSchedule({
         ...check,
         task: async (signal) => {
-          const drifts = await this.plugins.follow({ signal })
+          const drifts = await this.plugins.follow({ signal: unattended(signal) })
           for (const drift of drifts)
             if (drift.standing !== 'current') this.logger.warn(drift, 'a plugin is not what is subscribed to')
           return drifts.every(({ standing }) => standing !== 'check-failed')

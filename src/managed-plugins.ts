@@ -1,6 +1,7 @@
 import type { InstallInput, InstallResult, PluginOffer, RemoveResult, SetResult } from '../machines/index.ts'
 import type { Subscription } from './config.ts'
 import { errorFrom, errorRecord, InstarError, type InstarErrorCode } from './errors.ts'
+import { isUnattended, unattended } from './held.ts'
 import type { Asked } from './managed-runtime.ts'
 import { didYouMean } from './nearest.ts'
 import { memberOf, type PluginInstallation, type PluginResult, resultOf, type Told } from './plugin-results.ts'
@@ -339,6 +340,7 @@ export class ManagedPlugins {
     const { interpreter } = this.host
     const { run } = await interpreter.start(machine, { ...start, busy: 'wait' })
     const detached = new AbortController()
+    if (isUnattended(signal)) unattended(detached.signal)
     const giveUp = () => {
       if (signal?.reason instanceof Detached) detached.abort(signal.reason)
       else void interpreter.send(run, { type: 'cancel' }).catch(() => {}) // it has ended

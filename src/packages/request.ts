@@ -33,6 +33,8 @@ export interface Answer {
  * not. npm's own client is not used for this: it follows a redirect before anyone can refuse it, buffers the body of an
  * error without a bound, and has a timeout for silence but none for slowness.
  *
+ * Keeps no process alive by itself: a check that nobody waits for must not. Whoever waits holds it (`src/held.ts`).
+ *
  * Answers other than 200, 304 and 404 are errors; so is a redirect to an origin that is not trusted. Nothing is retried.
  *
  * @throws {InstarError} `REGISTRY_UNREACHABLE`, `REGISTRY_TIMEOUT`, `REGISTRY_TOO_SLOW`, `REGISTRY_STATUS`,
@@ -70,7 +72,7 @@ class Watch {
     this.#deadline = setTimeout(
       () => this.#end('REGISTRY_TIMEOUT', `the transfer was not complete after ${limits.deadlineMs} ms`),
       limits.deadlineMs,
-    )
+    ).unref()
   }
 
   get signal(): AbortSignal {
@@ -82,7 +84,7 @@ class Watch {
     this.#waiting = setTimeout(
       () => this.#end('REGISTRY_TIMEOUT', `the registry did not answer within ${answerTimeoutMs} ms`),
       answerTimeoutMs,
-    )
+    ).unref()
   }
 
   answered(): void {
@@ -99,7 +101,7 @@ class Watch {
           `${rate} bytes per second for ${slowAfterMs} ms, at least ${minBytesPerSecond} wanted`,
         )
       this.#bytesInWindow = 0
-    }, slowAfterMs)
+    }, slowAfterMs).unref()
   }
 
   received(bytes: number): void {
@@ -171,6 +173,7 @@ function send(url: URL, wanted: Wanted, watch: Watch): Promise<IncomingMessage> 
       },
       resolve,
     )
+    outgoing.on('socket', (socket) => socket.unref())
     outgoing.on('error', (error) => reject(watch.signal.aborted ? watch.signal.reason : networkError(error, url)))
   }).finally(() => watch.answered())
 }

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { errorRecord, InstarError } from '../errors.ts'
+import { held } from '../held.ts'
 import type { Notice } from './apply.ts'
 import { Batch } from './batch.ts'
 import { Definitions } from './definitions.ts'
@@ -149,13 +150,14 @@ export class Interpreter {
    * @throws {InstarError} `MACHINE_UNKNOWN`; `RUN_BUSY`; `EVENT_REFUSED` when the machine cannot begin with this input.
    */
   start(machine: string, options: StartOptions): Promise<RunState> {
-    return new Promise((resolve, reject) => {
+    const begun = new Promise<RunState>((resolve, reject) => {
       this.assertTakesCommands()
       if (this.definitions.latest(machine) === undefined)
         throw new InstarError('MACHINE_UNKNOWN', `there is no machine '${machine}'`, { details: { machine } })
       const input = asJson(options.input, 'the input')
       this.enqueue({ type: 'start', machine, options: { ...options, input }, resolve, reject })
     })
+    return options.busy === 'wait' ? held(begun) : begun
   }
 
   /**

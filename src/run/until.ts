@@ -1,4 +1,5 @@
 import { InstarError } from '../errors.ts'
+import { held } from '../held.ts'
 import type { Change, Interpreter } from './interpreter.ts'
 import type { RunState } from './run.ts'
 
@@ -10,7 +11,8 @@ export interface Awaiting {
 }
 
 /**
- * The first state of a run for which `holds`, from the last one on.
+ * The first state of a run for which `holds`, from the last one on. The process lives until then, unless it waits under a
+ * signal that is `unattended`: what an effect asks of a registry would not keep it.
  *
  * @throws {InstarError} `ABORTED`; what ends the interpreter; and nothing else: a run that ends without `holds` is waited
  *   for in vain, so `holds` should mind its status.
@@ -21,7 +23,7 @@ export function until(
   holds: (state: RunState) => boolean | undefined,
   { signal, onProgress }: Awaiting = {},
 ): Promise<RunState> {
-  return new Promise<RunState>((resolve, reject) => {
+  const found = new Promise<RunState>((resolve, reject) => {
     const over = new AbortController()
     const finish = (settle: () => void) => {
       over.abort()
@@ -43,6 +45,7 @@ export function until(
     if (signal?.aborted) abort()
     else look(interpreter.get(run))
   })
+  return held(found, signal)
 }
 
 export function aborted({ reason }: AbortSignal): Error {

@@ -253,21 +253,56 @@ describe('7: a registry that fails changes nothing and is never reported as up t
     expect(await host.releaseFolders()).toEqual([])
   })
 
+  /** A host that opens the home, does `more`, and then lives for as long as its stdin is open, if nothing else keeps it. */
+  function hostProcess(host: Host, more = '') {
+    const script = `
+      import { openController } from ${JSON.stringify(cli.replace('cli/main.js', 'index.js'))}
+      const controller = await openController({ home: ${JSON.stringify(host.home)}, config: ${JSON.stringify(host.configFile)} })
+      process.stdin.resume()
+      ${more}`
+    return spawn(process.execPath, ['--input-type=module', '-e', script], { stdio: ['pipe', 'pipe', 'inherit'] })
+  }
+
   test('the timers go on, and do not keep the process from exiting', async () => {
     await using host = await Host.make({ runtime: { check: { firstAfterMs: 0, everyMs: 1000 } } })
     host.publish('1.1.0')
     host.registry.misbehave('packument', 'disconnect')
     // It never closes the controller, and ends because nothing but its timers is left.
-    const script = `
-      import { openController } from ${JSON.stringify(cli.replace('cli/main.js', 'index.js'))}
-      await openController({ home: ${JSON.stringify(host.home)}, config: ${JSON.stringify(host.configFile)} })
-      process.stdin.resume()`
-    const process_ = spawn(process.execPath, ['--input-type=module', '-e', script], {
-      stdio: ['pipe', 'ignore', 'inherit'],
-    })
+    const process_ = hostProcess(host)
     await eventually(() => host.registry.requestsFor('packument').length > 1)
     process_.stdin.end()
     expect(await once(process_, 'exit')).toEqual([0, null])
+  })
+
+  // The limit is below the 30 s after which the question itself is given up.
+  const hangs = { timeout: 20_000 }
+  test.each(['packument', 'tarball'] as const)('one that hangs at the %s keeps no process', hangs, async (kind) => {
+    await using host = await Host.make({ runtime: { check: { firstAfterMs: 0 } } })
+    host.publish('1.1.0')
+    const gate = host.registry.hold(kind)
+    const process_ = hostProcess(host)
+    await gate.reached
+    process_.stdin.end()
+    expect(await once(process_, 'exit')).toEqual([0, null])
+    gate.release()
+  })
+
+  test('a check that somebody waits for keeps the process until it is answered', async () => {
+    await using host = await Host.make({ runtime: { check: { firstAfterMs: 86_400_000 } } })
+    host.publish('1.1.0')
+    const gate = host.registry.hold('packument')
+    const process_ = hostProcess(host, `console.log((await controller.runtime('tool').check()).outcome)`)
+    const ended = once(process_, 'exit')
+    let said = ''
+    process_.stdout.on('data', (text) => {
+      said += text
+    })
+    process_.stdin.end()
+    await gate.reached
+    await sleep(300)
+    gate.release()
+    expect(await ended).toEqual([0, null])
+    expect(said).toBe('staged\n')
   })
 })
 
