@@ -27,6 +27,7 @@ import { adjustEffects } from './flows/runtime-adjust.ts'
 import { launchEffects } from './flows/runtime-launch.ts'
 import { updateEffects } from './flows/runtime-update.ts'
 import { type RuntimeWorld, recordsIn } from './flows/runtime-world.ts'
+import { frozen } from './frozen.ts'
 import { held, unattended } from './held.ts'
 import { openHome, resolveHome } from './home.ts'
 import type { JournalRecord, ReadRange } from './journal/cursor.ts'
@@ -289,9 +290,9 @@ export class Controller implements AsyncDisposable {
     return this.daemons.sessions()
   }
 
-  /** What is going on, as plain data. Costs no I/O. */
+  /** What is going on, as plain data. Costs no I/O. What it holds of runs is the controller's own, and frozen. */
   state(): ControllerState {
-    const runs = this.interpreter.list().filter(({ status }) => status === 'active')
+    const runs = this.runs().filter(({ status }) => status === 'active')
     const runtimes = [...this.managed.values()].map((runtime) => {
       const checking = this.interpreter.active('runtime-update', runtime.name) !== undefined
       return [runtime.name, { running: runtime.running(), checking }] as const
@@ -306,13 +307,13 @@ export class Controller implements AsyncDisposable {
     }
   }
 
-  /** Every run that is known, in the order they began. */
+  /** Every run that is known, in the order they began. Frozen: the next opening compares them with the journal. */
   runs(): readonly RunState[] {
-    return this.interpreter.list()
+    return this.interpreter.list().map(frozen)
   }
 
   run(id: string): RunState | undefined {
-    return this.interpreter.get(id)
+    return frozen(this.interpreter.get(id))
   }
 
   /**
@@ -326,7 +327,7 @@ export class Controller implements AsyncDisposable {
 
   /** What was announced (staged, rolled back, banned, …), also before this controller was opened; the last 500. */
   notices(options: { from?: number } = {}): readonly Notice[] {
-    return this.interpreter.notices(options)
+    return this.interpreter.notices(options).map(frozen)
   }
 
   /** Tells of every notice from now on. Returns what ends it. A listener that throws is logged. */
@@ -334,7 +335,7 @@ export class Controller implements AsyncDisposable {
     return this.interpreter.subscribe((change) => {
       if (change.type !== 'notice') return
       try {
-        listener(change.notice)
+        listener(frozen(change.notice))
       } catch (error) {
         this.logger.error({ err: error }, 'a listener of the host threw')
       }

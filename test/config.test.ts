@@ -209,6 +209,13 @@ test('the published JSON schema is the one in the code', async () => {
   expect(published, 'npm run build && node scripts/config-schema.mjs').toBe(configJsonSchema())
 })
 
+test('a journal is padded to sectors of 512 or 4096 bytes, or not at all', () => {
+  for (const padBytes of [0, 512, 4096] as const)
+    expect(parseConfig({ journal: { padBytes } }, '/').journal).toEqual({ padBytes })
+  for (const padBytes of [1, 1024, -512, '512', true])
+    expect(problemsOf({ journal: { padBytes } })).toEqual(['journal.padBytes: must be 0 or 512 or 4096'])
+})
+
 describe('sessions', () => {
   test('have daemons with plain names, each named once', () => {
     expect(parseConfig({ sessions: { daemons: ['main', 'ci'] } }, '/').sessions.daemons).toEqual(['main', 'ci'])

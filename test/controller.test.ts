@@ -1,8 +1,9 @@
-import { readdir, readlink, rename, rm, symlink } from 'node:fs/promises'
+import { readdir, readlink, rename, rm, stat, symlink } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { expect, onTestFinished, test, vi } from 'vitest'
 import { type Controller, openController } from '../src/controller.ts'
+import { seqOfName } from '../src/journal/format.ts'
 import { silent } from '../src/logger.ts'
 import { Targets } from '../src/plugins/targets.ts'
 import { ReleaseStore } from '../src/releases/store.ts'
@@ -54,4 +55,31 @@ test('a journal that fails at the very end keeps nothing else from being closed'
   await expect(controller.close()).rejects.toMatchObject({ code: 'JOURNAL_WRITE_FAILED' })
   expect(closed.map(({ mock }) => mock.calls.length)).toEqual([2, 1])
   expect(await openFiles(host.home)).toEqual([])
+})
+
+test('the journal is padded as the configuration says', async () => {
+  await using host = await Host.make()
+  const config = { ...host.config(), journal: { padBytes: 512 as const } }
+  await using controller = await openController({ home: host.home, config, schedule: false })
+  await controller.runtime('tool').ban('9.9.9')
+  const journal = join(host.home, 'journal')
+  const segments = (await readdir(journal)).filter((name) => seqOfName('segment', name) !== undefined)
+  expect(segments).toHaveLength(1)
+  const { size } = await stat(join(journal, segments[0]!))
+  expect(size).toBeGreaterThan(512)
+  expect(size % 512).toBe(0)
+})
+
+test('a host cannot change what it is shown of a run or of what was announced', async () => {
+  await using host = await Host.make()
+  const controller = await host.open()
+  await controller.runtime('tool').ban('9.9.9')
+  const [run] = controller.runs()
+  const [notice] = controller.notices()
+  const change = (shown: unknown) => Object.assign(shown as object, { mine: true })
+  for (const shown of [run, run?.context, run?.output, notice]) expect(() => change(shown)).toThrow(TypeError)
+  await controller.runtime('tool').unban('9.9.9')
+  expect(() => change(controller.run(controller.runs()[1]!.run)!.context)).toThrow(TypeError)
+  await controller.close()
+  expect((await host.open()).runs()).toHaveLength(2)
 })
