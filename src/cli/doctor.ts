@@ -200,8 +200,9 @@ async function examineProvided(name: string, { provide }: RuntimeConfig): Promis
 }
 
 function examineProbe(name: string, { probe }: RuntimeConfig): Finding[] {
-  const isAnonymous = 'tcp' in probe || ('http' in probe && probe.contains === undefined)
-  if (!isAnonymous) return []
+  const { tcp, http, contains, headers } = probe
+  const asksPort = tcp !== undefined || http !== undefined
+  if (!asksPort || contains !== undefined || headers !== undefined) return []
   const message = 'another program that answers on the port could be taken for this runtime'
   const remedy = `Say what only it answers: runtimes.${name}.probe.contains.`
   return [{ about: `${name}, probe`, verdict: 'warning', message, remedy }]

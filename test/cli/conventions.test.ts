@@ -148,8 +148,12 @@ test('status without a controller loads neither the statecharts nor the package 
 })
 
 test('doctor says what is wrong and what to type, and changes nothing', async () => {
+  const tool = { package: 'tool', entry: 'main.js' }
   const runtimes = {
-    tool: { package: 'tool', entry: 'main.js', bundled: { path: 'gone', version: '1.0.0' }, probe: { tcp: true } },
+    tool: { ...tool, bundled: { path: 'gone', version: '1.0.0' }, probe: { tcp: true } },
+    marked: { ...tool, probe: { tcp: true, http: '/', contains: 'tool' } },
+    echoing: { ...tool, probe: { http: '/', headers: { id: '${nonce}' } } },
+    talking: { ...tool, probe: { ipc: 'ready' } },
   }
   // Port 9 of loopback answers nobody.
   await writeFile(join(folder, 'instar.config.json'), JSON.stringify({ registry: 'http://127.0.0.1:9/', runtimes }))
@@ -157,7 +161,7 @@ test('doctor says what is wrong and what to type, and changes nothing', async ()
   expect(code).toBe(1)
   expect(stdout).toMatch(/BAD +tool, bundled: .*gone.*main\.js cannot be read\n +-> /)
   expect(stdout).toMatch(/BAD +tool, registry: /)
-  expect(stdout).toMatch(/warning +tool, probe: /)
+  expect(stdout.match(/\w+, probe: /g)).toEqual(['tool, probe: '])
   expect(stdout).toMatch(/warning +controller: none runs\n +-> instar up\n/)
   const json = JSON.parse((await instar('doctor', '--json')).stdout)
   expect(json).toMatchObject({ schema: 1, sound: false })
