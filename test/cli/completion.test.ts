@@ -2,7 +2,9 @@ import { execFile } from 'node:child_process'
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
+import type { Command as Commander } from 'commander'
 import { expect, test } from 'vitest'
+import { buildProgram } from '../../src/cli/program.ts'
 import { run, temporary } from '../support/instar.ts'
 
 let script: Promise<{ stdout: string }> | undefined
@@ -44,11 +46,35 @@ test('after the name of a runtime, and after --, bash offers nothing', async () 
   expect(await completed('session', 'open', '--id', 'x', '--', '--h')).toEqual([])
 })
 
-test('every command and every option of the command line is in each script', async () => {
-  for (const shell of ['bash', 'zsh', 'fish']) {
-    const { stdout, code } = await run(['completion', shell])
-    expect(code).toBe(0)
-    for (const word of ['rollback', 'unban', 'repair', 'export', 'mermaid', 'home', 'no-color', 'follow'])
-      expect(stdout, shell).toContain(word)
+/** What can follow each command, read from the command line itself: `runtime check` -> ['--json', …]. */
+function placesOf(command: Commander, path: readonly string[] = []): [place: string, words: string[]][] {
+  const commands = command.commands.filter((child) => child.name() !== 'help')
+  const options = command.options.filter(({ hidden }) => !hidden).map(({ long, short }) => long ?? short!)
+  return [
+    [path.join(' '), [...commands.map((child) => child.name()), ...options]],
+    ...commands.flatMap((child) => placesOf(child, [...path, child.name()])),
+  ]
+}
+
+test('every command and every option of the command line is in each script, at its place', async () => {
+  const program = buildProgram(() => async () => {})
+  const places = placesOf(program)
+  expect(places.length).toBeGreaterThan(40)
+  const globals = places[0]![1].filter((word) => word.startsWith('--'))
+  const scripts = new Map<string, string[]>()
+  for (const shell of ['bash', 'zsh', 'fish']) scripts.set(shell, (await run(['completion', shell])).stdout.split('\n'))
+  const offered: Record<string, (place: string) => string[]> = {
+    bash: (place) => wordsIn(scripts.get('bash')!.filter((line) => line.startsWith(`    '${place}') words=`))),
+    zsh: (place) => wordsIn(scripts.get('zsh')!.filter((line) => line.startsWith(`    '${place}') found=`))),
+    fish: (place) =>
+      scripts
+        .get('fish')!
+        .filter((line) => line.includes(`(__instar_place) = "${place}"`))
+        .map((line) => / -a '([^']+)'/.exec(line)?.[1] ?? `--${/ -l (\S+)/.exec(line)?.[1]}`),
   }
+  for (const [shell, at] of Object.entries(offered))
+    for (const [place, words] of places)
+      expect(at(place), `${shell}: ${place}`).toEqual(expect.arrayContaining([...words, ...globals]))
 })
+
+const wordsIn = (lines: readonly string[]) => lines.flatMap((line) => line.match(/(?<=[ '(])[\w-]+(?=[ ':)])/g) ?? [])
