@@ -1,6 +1,7 @@
 /**
- * The real process with a disk that fails under it: a check for a newer version, once for each write and each flush that
- * it makes, with EIO and with a disk that is full from then on; and a launch whose version dies.
+ * The real process with a disk that fails under it: a check for a newer version, at up to 40 of the writes and of the
+ * flushes that it makes in the journal and 6 elsewhere, evenly spread, with EIO and with a disk that is full from then on;
+ * and a launch whose version dies, at up to 6.
  *
  * What a flush that fails silently would lose only shows after a power cut: see the simulated disk's tests for that.
  *
