@@ -11,14 +11,17 @@ const here = fileURLToPath(new URL('.', import.meta.url))
 const interrupted = new AbortController()
 const { signal } = interrupted
 process.once('SIGINT', () => interrupted.abort()).once('SIGTERM', () => interrupted.abort())
+// A host lives by its window or its server. Nothing of a controller keeps a process alive by itself.
+const window = setInterval(() => {}, 1_000_000)
 
-await bundle(signal)
-const controller = await openController({
-  home: process.env.INSTAR_HOME ?? join(here, '.home'),
-  config: join(here, 'instar.config.json'),
-  signal,
-})
+let controller
 try {
+  await bundle(signal)
+  controller = await openController({
+    home: process.env.INSTAR_HOME ?? join(here, '.home'),
+    config: join(here, 'instar.config.json'),
+    signal,
+  })
   controller.subscribe(({ type, version }) => console.log(type, version ?? ''))
 
   // What this host would put on the PATH: `.bin/kanban` runs the version in use, without a controller.
@@ -34,5 +37,6 @@ try {
 } catch (error) {
   if (!signal.aborted) throw error
 } finally {
-  await controller.close()
+  await controller?.close()
+  clearInterval(window)
 }
