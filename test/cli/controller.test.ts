@@ -2,6 +2,7 @@ import { existsSync } from 'node:fs'
 import { readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
+import { FaultyDisk } from '../support/faulty-disk.ts'
 import { Host, server } from '../support/host.ts'
 import { linesOf, type Started, start } from '../support/instar.ts'
 
@@ -71,6 +72,26 @@ test('up says for a person what it did, and Ctrl-C ends it with 130 and everythi
   expect((await up.ended).code).toBe(130)
   expect(await answers(url)).toBe(false)
 })
+
+// Only there can calls of libc be replaced from outside.
+test.runIf(process.platform === 'linux')(
+  'a journal that fails ends up, with its code, for whoever started it',
+  async () => {
+    await using disk = await FaultyDisk.build()
+    await using host = await Host.make()
+    host.publish('1.1.0')
+    const fault = { calls: 'flush', path: '/home/journal', at: 4, error: 'EIO' } as const
+    const env = disk.environment(fault, join(host.directory, 'log'))
+    const up = start(['--home', host.home, '--config', host.configFile, 'up', '--json'], { cwd: host.directory, env })
+    const { code, stdout, stderr } = await up.ended
+    expect(code).toBe(1)
+    const events = linesOf(stdout).flatMap(({ event }) => event ?? [])
+    expect(events).toEqual(['up'])
+    expect(linesOf(stderr).at(-1)).toMatchObject({ type: 'error', code: 'JOURNAL_WRITE_FAILED' })
+    expect(existsSync(join(host.home, 'control.sock'))).toBe(false)
+    expect(await on(host, 'journal', 'verify').ended).toMatchObject({ code: 0 })
+  },
+)
 
 test('two checks at once, with no controller there, are one fetch with one answer', async () => {
   await using host = await Host.make()
