@@ -1,12 +1,16 @@
 import { randomBytes } from 'node:crypto'
+import { readdir, readFile, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
+import type { Controller } from '../../src/controller.ts'
+import { ReleaseStore } from '../../src/releases/store.ts'
 import type { AnswerFault, VersionFault } from '../../src/testing/registry.ts'
 import type { HostileTree } from '../../src/testing/tarball.ts'
 import { Host, server } from '../support/host.ts'
 
 /**
- * Every way in which a registry can misbehave, met by a whole controller: the outcome, the error's code, and that nothing
- * has changed but what the check learned. Side by side, since the slow ones are waited for as long as the limits say.
+ * Every way in which a registry can misbehave, met by a whole controller that has a version in use: the outcome, the
+ * error's code, and that nothing has changed but what the check learned. Side by side, since the slow ones are waited for as long as the limits say.
  *
  * Seen caught: a draft that stays when fetching failed (`runtime-update.ts`: no `discard`), `require` that takes what
  * `prefer` takes (`verify-signatures.ts`), files that are not counted (`archive.ts`).
@@ -73,6 +77,15 @@ describe.concurrent('a check that meets a hostile registry leaves everything as 
     )
   })
 
+  test('version: it had other bytes when it was first seen', async () => {
+    await meets({ code: 'INTEGRITY_CHANGED', outcome: 'rejected' }, async (host, controller) => {
+      const mend = host.registry.misbehave('tarball', 'disconnect')
+      await controller.runtime('tool').check()
+      mend()
+      host.publish('1.1.0', server('1.1.0'), { files: { noise: randomBytes(4096) } })
+    })
+  })
+
   const trees: [HostileTree, string][] = [
     ['bomb', 'TREE_BOMB'],
     ['many-files', 'TREE_TOO_MANY_FILES'],
@@ -97,23 +110,49 @@ describe.concurrent('a check that meets a hostile registry leaves everything as 
   ]
 
   test.each(trees)('tree: %s', async (kind, code) => {
-    await meets({ code, outcome: 'rejected' }, (host) => host.registry.publishHostile('tool', '1.1.0', kind))
+    // A tree that nobody could have meant bans its version; one that is another's may be the registry's doing.
+    const bans = code === 'MANIFEST_MISMATCH' ? [] : ['1.1.0']
+    await meets({ code, outcome: 'rejected', bans }, (host) => host.registry.publishHostile('tool', '1.1.0', kind))
   })
 }, 120_000)
 
 async function meets(
-  expected: { readonly code: string; readonly outcome: string },
-  spoil: (host: Host) => void,
+  { bans = [], ...expected }: { readonly code: string; readonly outcome: string; readonly bans?: readonly string[] },
+  spoil: (host: Host, controller: Controller) => unknown,
 ): Promise<void> {
   await using host = await Host.make({ runtime: { policy: { signatures: 'require' } } })
   host.publish('1.1.0', server('1.1.0'), { files: { noise: randomBytes(4096) } })
   // So much that an answer which drips takes longer than anybody waits.
   for (let patch = 1; patch <= 20; patch += 1) host.publish(`1.0.${patch}`, server(`1.0.${patch}`), { distTag: null })
-  spoil(host)
   await using controller = await host.open()
+  await stageGood(host.home)
+  await spoil(host, controller)
+  const before = await standing(host)
   const { outcome, code } = await controller.runtime('tool').check()
   expect({ outcome, code }).toEqual(expected)
   expect(await host.residue()).toEqual([])
-  expect(await host.releaseFolders()).toEqual([])
-  expect(await controller.runtime('tool').status()).toMatchObject({ current: null, previous: null, knownGood: null })
+  expect(await standing(host)).toEqual(before)
+  const good = { version: '1.0.20', digest: expect.any(String) }
+  const status = await controller.runtime('tool').status()
+  expect(status).toMatchObject({ current: good, knownGood: good })
+  expect(status.bans.map(({ version }) => version)).toEqual(bans)
+}
+
+/** The version in use, put there as an earlier check and launch would have. */
+async function stageGood(home: string): Promise<void> {
+  await using store = await ReleaseStore.open({ home, kind: 'runtime' })
+  const draft = await store.draft('tool', 'an earlier check')
+  await writeFile(join(draft.content, 'main.mjs'), server('1.0.20'))
+  const release = await draft.seal({ version: '1.0.20', integrity: 'sha512-good', source: 'a test' })
+  await store.activate('tool', release)
+  await store.markGood('tool', release)
+}
+
+/** Everything about the runtime but what a check is there to learn: each file of its releases, and its state. */
+async function standing({ releases, stateFile }: Host): Promise<object> {
+  const entries = await readdir(releases, { recursive: true, withFileTypes: true })
+  const files = entries.filter((entry) => entry.isFile()).map((entry) => join(entry.parentPath, entry.name))
+  const contents = files.map(async (path) => [path, await readFile(path, 'utf8')] as const)
+  const { seen, remembered, strikes, bans, ...state } = JSON.parse(await readFile(stateFile, 'utf8'))
+  return { state, files: Object.fromEntries(await Promise.all(contents)) }
 }
