@@ -1,12 +1,16 @@
-import { readdir, readlink, rename, rm, stat, symlink } from 'node:fs/promises'
+import { readdir, readlink, rename, rm, stat, symlink, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { expect, onTestFinished, test, vi } from 'vitest'
+import { runtimeAdjust } from '../machines/index.ts'
 import { type Controller, openController } from '../src/controller.ts'
+import { openHome } from '../src/home.ts'
 import { seqOfName } from '../src/journal/format.ts'
+import { openJournal } from '../src/journal/journal.ts'
 import { silent } from '../src/logger.ts'
 import { Targets } from '../src/plugins/targets.ts'
 import { ReleaseStore } from '../src/releases/store.ts'
+import { Interpreter } from '../src/run/interpreter.ts'
 import { Host } from './support/host.ts'
 
 /** A check that has learned of a newer version and waits for its bytes. */
@@ -68,6 +72,36 @@ test('the journal is padded as the configuration says', async () => {
   const { size } = await stat(join(journal, segments[0]!))
   expect(size).toBeGreaterThan(512)
   expect(size % 512).toBe(0)
+})
+
+test('scenario Journal 8: a home of many records opens from the last snapshot, and reads nothing before it', async () => {
+  await using host = await Host.make()
+  await openHome(host.home)
+  const directory = join(host.home, 'journal')
+  const log = await openJournal({ directory, retainRecords: Number.POSITIVE_INFINITY })
+  const flows = [{ machine: runtimeAdjust, effects: { carryOut: async () => ({}) } }]
+  const interpreter = await Interpreter.open({ log, flows, snapshotEveryRecords: 1000 })
+  const adjust = async (_: unknown, at: number) => {
+    const input = { runtime: `tool-${at}`, adjustment: { kind: 'prune' } }
+    const { run } = await interpreter.start('runtime-adjust', { key: input.runtime, input, busy: 'join' })
+    await interpreter.ended(run)
+  }
+  for (let round = 0; round < 33; round += 1) await Promise.all(Array.from({ length: 50 }, adjust))
+  Object.assign(log, { saveSnapshot: async () => {} }) // as where it was killed
+  await interpreter.close()
+
+  const names = (await readdir(directory)).sort()
+  const named = (kind: 'segment' | 'snapshot') => names.filter((name) => seqOfName(kind, name) !== undefined)
+  const last = seqOfName('snapshot', named('snapshot').at(-1)!)!
+  const isBefore = (_: string, at: number, all: string[]) =>
+    at + 1 < all.length && seqOfName('segment', all[at + 1]!)! <= last + 1
+  const old = [...named('snapshot').slice(0, -1), ...named('segment').filter(isBefore)]
+  expect([log.lastSeq, old.length]).toEqual([3300, 4])
+  for (const name of old) await writeFile(join(directory, name), 'nothing')
+  const controller = await host.open()
+  expect(controller.state()).toMatchObject({ lastSeq: 3300, runs: [] })
+  expect(controller.runs().at(-1)).toMatchObject({ status: 'done', seq: 3300 })
+  await controller.runtime('tool').ban('9.9.9')
 })
 
 test('a host cannot change what it is shown of a run or of what was announced', async () => {
