@@ -30,9 +30,6 @@ const fixed = [
   'PermitLocalCommand=no',
   'RemoteCommand=none',
   'RequestTTY=no',
-  'SessionType=default',
-  'StdinNull=no',
-  'ForkAfterAuthentication=no',
   'EscapeChar=none',
   'LogLevel=ERROR',
   'ConnectTimeout=20',
@@ -41,11 +38,25 @@ const fixed = [
 ]
 
 /**
+ * The same, for an ssh that knows them: before 8.7 it knows none, and refuses what it does not know. `IgnoreUnknown` is no
+ * way out, since ours would take the place of the user's.
+ */
+const fixedWhereKnown = ['SessionType=default', 'StdinNull=no', 'ForkAfterAuthentication=no']
+
+/** What the user's configuration comes to. */
+interface Settings {
+  readonly options: readonly string[]
+  /** There is a connection of theirs to share. */
+  readonly shares: boolean
+}
+
+/**
  * The system's `ssh`, with the user's own configuration, keys and known hosts. All commands share one connection: the
- * user's, where their configuration has one to share, else one of ours.
+ * user's, where their configuration has one to share, else one of ours. Others may share ours, as another process of the
+ * same home does.
  */
 export class SshShell implements Shell {
-  private sharing: Promise<readonly string[]> | undefined
+  private settings: Promise<Settings> | undefined
   /** The socket of our own connection. */
   private socket: string | undefined
 
@@ -56,13 +67,15 @@ export class SshShell implements Shell {
   ) {}
 
   async command(script: string, args: readonly string[]): Promise<readonly string[]> {
-    this.sharing ??= this.share()
-    this.sharing.catch(() => {
-      this.sharing = undefined // asked for again
+    this.settings ??= this.read()
+    this.settings.catch(() => {
+      this.settings = undefined // asked for again
     })
+    const { options, shares } = await this.settings
+    const all = [...fixed, ...options, ...(shares ? [] : await this.ownConnection())].flatMap((one) => ['-o', one])
     // What a login shell is given is one text. Between single quotes it reads nothing but the end of them.
     const text = ['sh', '-c', script, 'instar', ...args].map(quote).join(' ')
-    return ['ssh', '-T', ...fixed.flatMap((one) => ['-o', one]), ...(await this.sharing), ...this.destination(), text]
+    return ['ssh', '-T', ...all, ...this.destination(), text]
   }
 
   explain({ code, stderr }: Ran): InstarError {
@@ -77,7 +90,8 @@ export class SshShell implements Shell {
   async close(): Promise<void> {
     const { socket } = this
     if (socket === undefined || (await lstat(socket).catch(absent)) === null) return
-    const words = ['-o', `ControlPath=${literal(socket)}`, '-O', 'exit', ...this.destination()]
+    // It takes no more commands, and ends with those that another process may have under way on it.
+    const words = ['-o', `ControlPath=${literal(socket)}`, '-O', 'stop', ...this.destination()]
     await run('ssh', words, { timeout: 5000 }).catch(() => {}) // it has gone by itself, or will
   }
 
@@ -86,14 +100,26 @@ export class SshShell implements Shell {
     return [...(user === null ? [] : ['-l', user]), ...(port === null ? [] : ['-p', String(port)]), '--', host]
   }
 
-  private async share(): Promise<readonly string[]> {
+  private async read(): Promise<Settings> {
     const { stdout } = await run('ssh', ['-G', ...this.destination()], { timeout: 10_000 }).catch((cause) => {
       if (cause.code === 'ENOENT')
         throw new InstarError('TARGET_UNREACHABLE', 'there is no program "ssh" here', { cause })
       throw new InstarError('TARGET_UNREACHABLE', `ssh cannot use its configuration: ${cause.stderr ?? ''}`.trim())
     })
-    if (/^controlpath (?!none$)/m.test(stdout) && !/^controlmaster (false|no)$/m.test(stdout)) return []
-    await makeDirectories(this.directory)
+    const says = (line: RegExp) => line.test(stdout)
+    const known = fixedWhereKnown.filter((one) => says(new RegExp(`^${one.split('=')[0]} `, 'im')))
+    if (!says(/^controlpath (?!none$)/m) || says(/^controlmaster (false|no)$/m)) {
+      await makeDirectories(this.directory)
+      return { options: known, shares: false }
+    }
+    // One that ends with its first command is shared by nobody, and one that each command begins anew neither.
+    const lasting = says(/^controlpersist no$/m) ? [persist] : []
+    const joined = says(/^controlmaster (true|yes)$/m) ? ['ControlMaster=auto'] : []
+    return { options: [...known, ...joined, ...lasting], shares: true }
+  }
+
+  /** Found anew for each command, because a short path may be swept away. */
+  private async ownConnection(): Promise<readonly string[]> {
     const { host, user, port } = this.address
     const name = createHash('sha256')
       .update(JSON.stringify([host, user, port]))
@@ -102,10 +128,11 @@ export class SshShell implements Shell {
     // While it binds it, ssh puts a dot and 16 letters behind the name.
     const directory = await shortDirectory(this.directory, `${name}.0123456789abcdef`)
     this.socket = join(directory, name)
-    const path = literal(this.socket)
-    return ['-o', 'ControlMaster=auto', '-o', `ControlPath=${path}`, '-o', `ControlPersist=${idleSeconds}`]
+    return ['ControlMaster=auto', `ControlPath=${literal(this.socket)}`, persist]
   }
 }
+
+const persist = `ControlPersist=${idleSeconds}`
 
 /** A path as ssh reads it: a blank would end it, and a percent sign would begin the name of something else. */
 const literal = (path: string) => `"${path.replaceAll('%', '%%')}"`
