@@ -202,7 +202,7 @@ export class Controller implements AsyncDisposable {
       ...(preferArms !== undefined && { preferArms }),
     }
     const daemonWorld = daemonWorldOf(home, config, options)
-    const targets = new Targets(home, config.plugins.targets)
+    const targets = await Targets.of(home, config.plugins.targets)
     const pluginWorld: PluginWorld = {
       store: await ReleaseStore.open({
         home,

@@ -294,7 +294,8 @@ async function examineTargets(config: Config | undefined, condition: HomeConditi
   const named = Object.entries(config?.plugins.targets ?? {})
   if (named.length === 0 || condition.state !== 'ours') return []
   const { Targets } = await import('../plugins/targets.ts')
-  const targets = new Targets(condition.path, Object.fromEntries(named))
+  const targets = await Targets.of(condition.path, Object.fromEntries(named)).catch((error: unknown) => error)
+  if (!(targets instanceof Targets)) return [bad('targets', targets)]
   const examined = named.map(async ([name, address]): Promise<Finding> => {
     try {
       await targets.at(targets.address(name)).shelf('instar')

@@ -25,16 +25,21 @@ import type { Putting, Read, Shelf, Surveyed, Target } from './target.ts'
 
 /** A directory of this machine. */
 export class LocalTarget implements Target {
+  /** @param tag What names of attempts begin with: this owner's at this address. */
   constructor(
     private readonly root: string,
     readonly owner: string,
+    private readonly tag: string,
   ) {}
 
   async shelf(plugin: string): Promise<Shelf> {
     const live = await this.liveFolder(plugin)
     const folder = this.shelfPath(plugin)
-    const previous = await this.linked(join(folder, previousName), (text) => (isTreeFolder(text) ? text : null))
-    const names = ((await readdir(folder).catch(absent)) ?? []).filter(isTreeFolder).sort()
+    const previous = await this.previousFolder(plugin)
+    const entries = (await readdir(folder, { withFileTypes: true }).catch(absent)) ?? []
+    const names = entries
+      .flatMap((entry) => (entry.isDirectory() && isTreeFolder(entry.name) ? [entry.name] : []))
+      .sort()
     const trees = names.map(async (name) => ({ folder: name, seal: await readPluginSeal(join(folder, name)) }))
     const astray = await this.astray(plugin, live)
     // Another home may have swapped in between; then it is asked again, so that both answers are about one moment.
@@ -63,7 +68,7 @@ export class LocalTarget implements Target {
   async put(putting: Putting): Promise<Installed> {
     const { plugin, version, digest, content, listing, key, signal } = putting
     const shelf = this.shelfPath(plugin)
-    const staging = join(shelf, `${stagingPrefix}${this.owner}-${key}`)
+    const staging = join(shelf, `${stagingPrefix}${this.tag}-${key}`)
     try {
       await makeDirectories(shelf)
       await this.sweep(plugin)
@@ -101,7 +106,7 @@ export class LocalTarget implements Target {
       if (folder === null) await rm(path, { force: true })
       else {
         // On the shelf, where a sweep finds it, and in the same file system.
-        const draft = join(this.shelfPath(plugin), `${linkPrefix}${this.owner}-${link}`)
+        const draft = join(this.shelfPath(plugin), `${linkPrefix}${this.tag}-${link}`)
         if (there === null) await makeDirectories(dirname(path))
         await rm(draft, { force: true })
         await symlink(isLive ? liveTarget(plugin, folder) : folder, draft)
@@ -115,7 +120,10 @@ export class LocalTarget implements Target {
 
   async remove(plugin: string, folders: readonly string[]): Promise<void> {
     for (const folder of folders) {
-      const trash = join(this.shelfPath(plugin), `${stagingPrefix}${this.owner}-trash-${folder}`)
+      const trash = join(this.shelfPath(plugin), `${stagingPrefix}${this.tag}-trash-${folder}`)
+      await rm(trash, { recursive: true, force: true })
+      // Another home, or another way to this one, may have made it what is in use.
+      if (folder === (await this.liveFolder(plugin)) || folder === (await this.previousFolder(plugin))) continue
       await rename(join(this.shelfPath(plugin), folder), trash).catch(absent)
       await rm(trash, { recursive: true, force: true })
     }
@@ -123,7 +131,7 @@ export class LocalTarget implements Target {
 
   async sweep(plugin: string): Promise<string[]> {
     const shelf = this.shelfPath(plugin)
-    const own = [`${stagingPrefix}${this.owner}-`, `${linkPrefix}${this.owner}-`]
+    const own = [`${stagingPrefix}${this.tag}-`, `${linkPrefix}${this.tag}-`]
     const left = ((await readdir(shelf).catch(absent)) ?? []).filter((name) => own.some((one) => name.startsWith(one)))
     for (const name of left) await rm(join(shelf, name), { recursive: true, force: true })
     return left.map((name) => join(shelf, name))
@@ -135,11 +143,16 @@ export class LocalTarget implements Target {
     return this.linked(this.livePath(plugin), (text) => folderIn(plugin, text))
   }
 
+  private previousFolder(plugin: string): Promise<string | null> {
+    return this.linked(join(this.shelfPath(plugin), previousName), (text) => (isTreeFolder(text) ? text : null))
+  }
+
   private async astray(plugin: string, live: string | null): Promise<string | null> {
     if (live === null) return null
-    const expected = join(await realpath(this.shelfPath(plugin)), live)
-    const found = (await realpath(this.livePath(plugin)).catch(absent)) ?? 'nowhere'
-    return found === expected ? null : found
+    const found = await realpath(this.livePath(plugin)).catch(absent)
+    if (found === null) return 'nowhere'
+    const shelf = await realpath(this.shelfPath(plugin)).catch(absent)
+    return shelf !== null && found === join(shelf, live) ? null : found
   }
 
   private livePath(plugin: string): string {

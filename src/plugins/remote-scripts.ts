@@ -1,7 +1,7 @@
 /**
  * The steps on a target that is reached through a shell: POSIX `sh`, no bashisms, arguments only as `$1` and on. Wanted
- * there beside what POSIX has: `tar`, `readlink`, `sha256sum` or `shasum`, and a `mv` that replaces a symlink (`-T`), as
- * GNU, BusyBox and toybox have.
+ * there beside what POSIX has: `tar`, `readlink`, `sync`, one of `openssl`, `sha256sum` and `shasum`, and a `mv` that replaces
+ * a symlink (`-T`), as GNU, BusyBox and toybox have.
  *
  * What a script prints
  *
@@ -19,11 +19,20 @@ export LC_ALL
 unset CDPATH
 say() { printf "%s\\n" "$*"; }
 fail() { say "fail $*"; exit 1; }
-flush() { sync -f "$1" 2>/dev/null || sync; }
-has() { command -v "$1" >/dev/null 2>&1; }
-if has sha256sum; then hash() { sha256sum "$@"; }; hasher=sha256sum
-elif has shasum; then hash() { shasum -a 256 "$@"; }; hasher="shasum -a 256"
-else hasher=; fi
+flush() {
+  # Asked for its options, so that what goes wrong with -f is never taken for not knowing it.
+  case $(sync --help 2>&1) in
+    *-f*) sync -f "$1" ;;
+    *) sync ;;
+  esac
+}
+# The first that works. openssl is the only one to ask the processor for help.
+find_hasher() {
+  for hasher in "openssl dgst -sha256 -r" sha256sum "shasum -a 256"; do
+    case $($hasher </dev/null 2>/dev/null) in e3b0c44298fc1c149afbf4c8996fb924*) return ;; esac
+  done
+  fail unsupported "there is no openssl, sha256sum or shasum that works"
+}
 
 block() {
   [ -f "$2" ] && [ ! -L "$2" ] || return 0
@@ -34,15 +43,19 @@ block() {
   printf "%s\\n" "$text"
 }
 
+# In one walk. -exec with + is always true, so a file that is hashed is then looked at for what its owner may do. In
+# parentheses BusyBox would forget it.
 report() (
   cd "$1" || exit
-  {
-    find . -type f ! -path ./.complete -exec $hasher {} +
-    find . -type f ! -path ./.complete -perm -100 | sed "s/^/x /"
-    find . -type d ! -name . | sed "s/^/d /"
-    find . ! -type f ! -type d | sed "s/^/o /"
-  } | sort
+  find . -type f ! -path ./.complete -exec $hasher {} + -perm -100 -exec sh -c 'printf "x %s\\n" "$@"' x {} + \\
+    -o -type d ! -name . -exec sh -c 'printf "d %s\\n" "$@"' d {} + \\
+    -o ! -type f ! -type d -exec sh -c 'printf "o %s\\n" "$@"' o {} + |
+    sed "s/^\\([0-9a-f]\\{64\\}\\) [*]/\\1  /" | sort
 )
+
+digest_of() {
+  sum=$(report "$1" | $hasher) && say "\${sum%% *}"
+}
 
 sweep() {
   count=0
@@ -101,21 +114,23 @@ for folder in "$1"/.instar/*; do
 done
 `)
 
-/** (LIVE SHELF)…: what is on each. Prints `plugin`, and after it what there is of it. */
+/** ROOT (LIVE SHELF)…: what is on each, below the root. Prints `plugin`, and after it what there is of it. */
 export const shelvesScript = script(`
+root=$1
+shift
 while [ $# -ge 2 ]; do
   say plugin
-  shelf "$1" "$2"
+  shelf "$root/$1" "$root/$2"
   shift 2
 done
 `)
 
 /** LIVE SHELF: what is on one shelf, where all is there that the other steps need. */
 export const shelfScript = script(`
-for tool in tar find sort sed wc readlink mv; do
-  has "$tool" || fail unsupported "there is no $tool"
+for tool in cat chmod find grep ln mkdir mv readlink rm sed sort sync tar wc; do
+  command -v "$tool" >/dev/null 2>&1 || fail unsupported "there is no $tool"
 done
-[ -n "$hasher" ] || fail unsupported "there is neither sha256sum nor shasum"
+find_hasher
 case $(mv --help 2>&1) in
   *-T*) ;;
   *) fail unsupported "its mv cannot replace a symlink in one step" ;;
@@ -127,19 +142,21 @@ shelf "$1" "$2"
 export const readScript = script(`
 shelf=$1
 shift
+find_hasher
 for folder; do
   [ ! -d "$shelf/$folder/." ] || tree "$folder" "$shelf/$folder"
 done
 `)
 
-/** SHELF OWNER STAGING STEM EXPECTED DIGEST SEAL, and a tar archive: puts a tree there. Prints `folder NAME`. */
+/** SHELF OWNER TAG STAGING STEM EXPECTED DIGEST SEAL, and a tar archive: puts a tree there. Prints `folder NAME`. */
 export const putScript = script(`
-shelf=$1 owner=$2 staging=$3 stem=$4 expected=$5 digest=$6 seal=$7
+shelf=$1 owner=$2 tag=$3 staging=$4 stem=$5 expected=$6 digest=$7 seal=$8
+find_hasher
 mkdir -p "$shelf" || fail broken "the shelf cannot be made"
-sweep "$shelf" "$owner" >/dev/null
+sweep "$shelf" "$tag" >/dev/null
 is_whole() {
   grep -F "\\"$digest\\"" "$1/.complete" 2>/dev/null | grep -qF "\\"$owner\\"" || return 1
-  [ "$(report "$1" | hash | cut -c 1-64)" = "$expected" ]
+  [ "$(digest_of "$1")" = "$expected" ]
 }
 take() {
   say "folder \${1##*/}"
@@ -157,10 +174,11 @@ choose() {
 choose
 mkdir "$staging" || fail broken "the tree cannot be staged"
 tar -x -o -f - -C "$staging" || fail broken "the tree cannot be unpacked"
-chmod -R u+rwX,go=rX "$staging" || fail broken "the tree cannot be opened to its readers"
+find "$staging" ! -type l ! -perm 755 \\( -type d -o ! -perm 644 \\) -exec chmod u+rwX,go=rX {} + ||
+  fail broken "the tree cannot be opened to its readers"
 flush "$staging" &
 flushing=$!
-[ "$(report "$staging" | hash | cut -c 1-64)" = "$expected" ] || fail damaged
+[ "$(digest_of "$staging")" = "$expected" ] || fail damaged
 wait "$flushing" || fail broken "the tree cannot be flushed"
 printf "%s\\n" "$seal" > "$staging/.complete" || fail broken "the seal cannot be written"
 until mv -T "$staging" "$place" 2>/dev/null; do
@@ -185,18 +203,25 @@ fi
 [ ! -d "\${path%/*}" ] || flush "\${path%/*}" || fail broken "the symlink cannot be flushed"
 `)
 
-/** SHELF OWNER FOLDER…: removes trees. */
+/** LIVE SHELF TAG FOLDER…: removes trees, but for what live or previous leads to. */
 export const removeScript = script(`
-shelf=$1 owner=$2
-shift 2
+live=$1 shelf=$2 tag=$3
+shift 3
+is_named() {
+  [ -L "$1" ] || return 1
+  text=$(readlink "$1") && [ "\${text##*/}" = "$folder" ]
+}
 for folder; do
+  trash=$shelf/.staging-$tag-trash-$folder
+  rm -rf "$trash" || fail broken "$folder cannot be removed"
   [ -e "$shelf/$folder" ] || continue
-  trash=$shelf/.staging-$owner-trash-$folder
-  rm -rf "$trash" && mv -T "$shelf/$folder" "$trash" && rm -rf "$trash" || fail broken "$folder cannot be removed"
+  # This may be a step that was given up on: since then it may have become what is in use.
+  if is_named "$live" || is_named "$shelf/previous"; then continue; fi
+  mv -T "$shelf/$folder" "$trash" && rm -rf "$trash" || fail broken "$folder cannot be removed"
 done
 `)
 
-/** SHELF OWNER: removes what interrupted attempts have left. Prints `swept NAME` lines. */
+/** SHELF TAG: removes what interrupted attempts have left. Prints `swept NAME` lines. */
 export const sweepScript = script(`
 sweep "$1" "$2"
 `)

@@ -35,31 +35,31 @@ import type { Putting, Read, Shelf, Shelved, Surveyed, Target } from './target.t
 const stepDeadlineMs = 2 * 60_000
 /** For a step that reads or writes whole trees. */
 const treeDeadlineMs = 30 * 60_000
+/** Linux takes no word of more than 128 KiB, and ssh is given all arguments as one; names have their length. */
+const namesAtOnce = 200
 
 const failures = { unreachable: 'TARGET_UNREACHABLE', failed: 'TARGET_FAILED' } as const
 
 /** A directory that only a shell can reach. Nothing is kept there but plugins: what was done is in the journal here. */
 export class RemoteTarget implements Target {
-  /** @param root Absolute, as the far side calls it. */
+  /**
+   * @param root Absolute, as the far side calls it.
+   * @param tag What names of attempts begin with: this owner's at this address.
+   */
   constructor(
     private readonly shell: Shell,
     private readonly root: string,
     readonly owner: string,
+    private readonly tag: string,
   ) {}
 
   async survey(): Promise<Surveyed[]> {
     const names = (await this.run(namesScript, [this.root])).all('shelf')
     const plugins = names.flatMap((name) => decodeName(name) ?? []).sort()
-    if (plugins.length === 0) return []
-    const places = plugins.flatMap((plugin) => [this.livePath(plugin), this.shelfPath(plugin)])
-    const [, ...parts] = (await this.run(shelvesScript, places)).split('plugin')
-    return plugins.map((plugin, at) => {
-      try {
-        return { plugin, shelf: this.readShelf(plugin, parts[at]!) }
-      } catch (error) {
-        return { plugin, problem: error as Error }
-      }
-    })
+    const surveyed: Surveyed[] = []
+    for (let at = 0; at < plugins.length; at += namesAtOnce)
+      surveyed.push(...(await this.surveySome(plugins.slice(at, at + namesAtOnce))))
+    return surveyed
   }
 
   async shelf(plugin: string): Promise<Shelf> {
@@ -79,11 +79,11 @@ export class RemoteTarget implements Target {
 
   async put({ plugin, version, digest, content, listing, key, signal, progress }: Putting): Promise<Installed> {
     const shelf = this.shelfPath(plugin)
-    const staging = `${shelf}/${stagingPrefix}${this.owner}-${key}-${once()}`
+    const staging = `${shelf}/${stagingPrefix}${this.tag}-${key}-${once()}`
     const seal = newSeal({ name: plugin, version, digest, owner: this.owner })
     const stem = folderOf({ version, digest })
     const expected = createHash('sha256').update(reportOf(listing)).digest('hex')
-    const args = [shelf, this.owner, staging, stem, expected, digest, encodePluginSeal(seal).trim()]
+    const args = [shelf, this.owner, this.tag, staging, stem, expected, digest, encodePluginSeal(seal).trim()]
     const input = () => pack(content, (bytes) => progress({ phase: 'uploading', version, bytes }))
     const answer = await this.run(putScript, args, { input, signal, deadlineMs: treeDeadlineMs })
     const folder = answer.one('folder')
@@ -94,19 +94,20 @@ export class RemoteTarget implements Target {
   async point(plugin: string, link: 'live' | 'previous', folder: string | null): Promise<void> {
     const shelf = this.shelfPath(plugin)
     const path = link === 'live' ? this.livePath(plugin) : `${shelf}/${previousName}`
-    const draft = `${shelf}/${linkPrefix}${this.owner}-${link}-${once()}`
+    const draft = `${shelf}/${linkPrefix}${this.tag}-${link}-${once()}`
     const text = folder === null ? '' : link === 'live' ? liveTarget(plugin, folder) : folder
     await this.run(pointScript, [shelf, path, draft, folder ?? '', text])
   }
 
   async remove(plugin: string, folders: readonly string[]): Promise<void> {
     if (folders.length === 0) return
-    await this.run(removeScript, [this.shelfPath(plugin), this.owner, ...folders], { deadlineMs: treeDeadlineMs })
+    const args = [this.livePath(plugin), this.shelfPath(plugin), this.tag, ...folders]
+    await this.run(removeScript, args, { deadlineMs: treeDeadlineMs })
   }
 
   async sweep(plugin: string): Promise<string[]> {
     const shelf = this.shelfPath(plugin)
-    const answer = await this.run(sweepScript, [shelf, this.owner], { deadlineMs: treeDeadlineMs })
+    const answer = await this.run(sweepScript, [shelf, this.tag], { deadlineMs: treeDeadlineMs })
     return answer.all('swept').map((name) => `${shelf}/${name}`)
   }
 
@@ -131,6 +132,18 @@ export class RemoteTarget implements Target {
     // Absence of an answer is never success.
     if (!answer.isWhole) throw cutShort(ran.code, ran.stderr)
     return answer
+  }
+
+  private async surveySome(plugins: readonly string[]): Promise<Surveyed[]> {
+    const places = plugins.flatMap((plugin) => [plugin, shelfOf(plugin)])
+    const [, ...parts] = (await this.run(shelvesScript, [this.root, ...places])).split('plugin')
+    return plugins.map((plugin, at) => {
+      try {
+        return { plugin, shelf: this.readShelf(plugin, parts[at]!) }
+      } catch (error) {
+        return { plugin, problem: error as Error }
+      }
+    })
   }
 
   private readShelf(plugin: string, part: Answer): Shelf {

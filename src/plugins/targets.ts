@@ -4,6 +4,7 @@ import { didYouMean } from '../nearest.ts'
 import { draftTag } from '../releases/draft.ts'
 import { addressText, readAddress } from './address.ts'
 import { LocalTarget } from './local-target.ts'
+import { ownerOf } from './owner.ts'
 import { PrefixShell } from './prefix-shell.ts'
 import { RemoteTarget } from './remote-target.ts'
 import { SshShell } from './ssh-shell.ts'
@@ -12,14 +13,16 @@ import type { Target } from './target.ts'
 /** The places that plugins of one home are installed in. */
 export class Targets {
   private readonly open = new Map<string, Target>()
-  private readonly owner: string
+
+  private constructor(
+    private readonly home: string,
+    private readonly owner: string,
+    private readonly named: Readonly<Record<string, string>>,
+  ) {}
 
   /** @param named By the configuration. */
-  constructor(
-    private readonly home: string,
-    private readonly named: Readonly<Record<string, string>>,
-  ) {
-    this.owner = draftTag(home)
+  static async of(home: string, named: Readonly<Record<string, string>>): Promise<Targets> {
+    return new Targets(home, await ownerOf(home), named)
   }
 
   /**
@@ -50,9 +53,11 @@ export class Targets {
 
   private make(text: string): Target {
     const address = readAddress(text)
-    if (address.kind === 'local') return new LocalTarget(join(this.home, 'plugins'), this.owner)
+    // Two addresses may lead to one folder, and each has attempts under way of its own.
+    const tag = `${this.owner}-${draftTag(text).slice(0, 8)}`
+    if (address.kind === 'local') return new LocalTarget(join(this.home, 'plugins'), this.owner, tag)
     const shell =
       address.kind === 'ssh' ? new SshShell(address, join(this.home, 'ssh')) : new PrefixShell(address.prefix)
-    return new RemoteTarget(shell, address.path, this.owner)
+    return new RemoteTarget(shell, address.path, this.owner, tag)
   }
 }

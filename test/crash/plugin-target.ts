@@ -89,7 +89,7 @@ export async function inspectTarget(home: string, { config, target: name, plugin
 
 /** Trees that are there and not as they were sealed. */
 export async function damagedIn(folder: string, plugin: string): Promise<string[]> {
-  const target = new LocalTarget(folder, 'nobody')
+  const target = new LocalTarget(folder, 'nobody', 'nobody')
   const { trees } = await target.shelf(plugin)
   const names = trees.map((tree) => tree.folder)
   const reads = await target.read(plugin, names)

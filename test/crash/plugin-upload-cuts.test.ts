@@ -213,9 +213,9 @@ test('an upload that ends between two files, which tar takes for its end, has fa
   const script = `#!/bin/sh\ncase $3 in *'tar -x'*) head -c 1536 | "$@" ;; *) exec "$@" ;; esac\n`
   const short = join(host.directory, 'short')
   await writeFile(short, script, { mode: 0o755 })
-  const upload = new RemoteTarget(new PrefixShell([short]), far, 'one').put(tree)
+  const upload = new RemoteTarget(new PrefixShell([short]), far, 'one', 'one-0').put(tree)
   await expect(upload).rejects.toMatchObject({ code: 'PLUGIN_DAMAGED' })
-  const target = new RemoteTarget(new PrefixShell(['env']), far, 'one')
+  const target = new RemoteTarget(new PrefixShell(['env']), far, 'one', 'one-0')
   expect(await target.shelf(plugin)).toMatchObject({ trees: [] })
   const { folder } = await target.put(tree)
   expect(await target.shelf(plugin)).toMatchObject({ trees: [{ folder }] })
@@ -226,7 +226,7 @@ test('an upload that ends between two files, which tar takes for its end, has fa
 test('a step that goes on alone, beside the same step of the next attempt, hurts neither', async () => {
   await using host = await Host.make()
   const far = join(host.directory, 'far')
-  const target = new RemoteTarget(new PrefixShell(['env']), far, 'one')
+  const target = new RemoteTarget(new PrefixShell(['env']), far, 'one', 'one-0')
   const { folder } = await target.put(await treeIn(host.directory, { 'index.js': 10 }))
   const steps = (['previous', 'live'] as const).flatMap((link) => Array<typeof link>(60).fill(link))
   const ended = await inParallel(4, steps, (link) => target.point(plugin, link, folder).catch((error: Error) => error))
@@ -237,7 +237,7 @@ test('a step that goes on alone, beside the same step of the next attempt, hurts
 
 test('an upload that is over before it has begun leaves no process behind', async () => {
   await using host = await Host.make()
-  const target = new RemoteTarget(new PrefixShell(['env']), join(host.directory, 'far'), 'one')
+  const target = new RemoteTarget(new PrefixShell(['env']), join(host.directory, 'far'), 'one', 'one-0')
   // More than the buffers on the way hold.
   const tree = await treeIn(host.directory, { 'index.js': 30_000_000 })
   await expect(target.put({ ...tree, signal: AbortSignal.abort() })).rejects.toThrow()

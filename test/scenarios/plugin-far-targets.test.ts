@@ -1,9 +1,13 @@
 import { randomBytes } from 'node:crypto'
-import { chmod, mkdir, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises'
+import { chmod, mkdir, mkdtemp, readdir, readFile, readlink, rm, symlink, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { parseConfig } from '../../src/config.ts'
 import type { Controller } from '../../src/controller.ts'
+import { inParallel } from '../../src/in-parallel.ts'
+import { Targets } from '../../src/plugins/targets.ts'
+import { removeShortDirectory } from '../../src/socket-path.ts'
 import { Ground } from '../support/grounds.ts'
 import { Host } from '../support/host.ts'
 import { eventually } from '../support/sessions/eventually.ts'
@@ -134,11 +138,15 @@ describe('what cannot take a plugin is refused before a byte is sent, and nothin
     await using host = await Host.make()
     const bin = join(host.directory, 'bin')
     await mkdir(bin)
-    for (const tool of ['sh', 'tar', 'find', 'sort', 'sed', 'wc', 'readlink', 'mv', 'cat', 'sha256sum'])
+    const others = ['cat', 'chmod', 'find', 'grep', 'ln', 'mkdir', 'readlink', 'rm', 'sed', 'sort', 'sync', 'wc']
+    for (const tool of ['sh', 'tar', 'sha256sum', 'mv', ...others])
       if (tool !== missing) await symlink(await systemProgram(tool), join(bin, tool))
     if (missing === 'mv') await writeFile(join(bin, 'mv'), '#!/bin/sh\necho usage: mv source target\n', { mode: 0o755 })
     const far = join(host.directory, 'far')
-    expect(await refused(host, `exec:/usr/bin/env PATH=${bin}#${far}`)).toMatchObject({ code: 'TARGET_UNSUPPORTED' })
+    expect(await refused(host, `exec:/usr/bin/env PATH=${bin}#${far}`)).toMatchObject({
+      code: 'TARGET_UNSUPPORTED',
+      reason: expect.stringContaining(missing),
+    })
     expect(await readdir(dirname(far))).not.toContain('far')
   })
 
@@ -223,6 +231,115 @@ test('a connection of ours ends with the controller', async () => {
     await controller.close()
   }
   await eventually(async () => (await readdir(join(host.home, 'ssh'))).length === 0, 'the end of the connection')
+})
+
+test('another process of the home that looks at a target, as the doctor does, cuts no upload', async () => {
+  await using host = await Host.make()
+  const { target } = await over.place()
+  publishLarge(host, '1.0.0')
+  await using controller = await host.open()
+  const connections = await over.sshd!.connections()
+  const looker = await Targets.of(host.home, {})
+  let looking: Promise<unknown> | undefined
+  const installing = controller.plugins.install('tint', {
+    target: target!,
+    onProgress: (data) => {
+      const { phase, bytes = 0 } = data as { phase: string; bytes?: number }
+      if (phase === 'uploading' && bytes > 4_000_000)
+        looking ??= looker
+          .at(target!)
+          .shelf('instar')
+          .then(() => looker.close())
+    },
+  })
+  expect(await installing).toMatchObject({ outcome: 'installed' })
+  await looking
+  // It looked through the connection of the upload; what came after the upload may have needed another.
+  expect((await over.sshd!.connections()) - connections).toBeLessThanOrEqual(2)
+})
+
+describe('the ssh that is there', () => {
+  /** Lets another program be `ssh` while `work` goes on. `real` is what it may go on with. */
+  async function withSsh(host: Host, script: (real: string) => string, work: () => Promise<void>): Promise<void> {
+    const bin = join(host.directory, 'bin')
+    await mkdir(bin)
+    await writeFile(join(bin, 'ssh'), `#!/bin/sh\n${script(join(over.sshd!.bin, 'ssh'))}\n`, { mode: 0o755 })
+    const path = process.env.PATH
+    process.env.PATH = `${bin}:${path}`
+    try {
+      await work()
+    } finally {
+      process.env.PATH = path
+    }
+  }
+
+  test('may be an old one, which refuses options that it does not know', async () => {
+    await using host = await Host.make()
+    const { target } = await over.place()
+    host.registry.publish('tint', '1.0.0', {})
+    // As ssh is before 8.7.
+    const old = (real: string) => `
+case "$*" in *SessionType*|*StdinNull*|*ForkAfter*) echo "Bad configuration option: sessiontype" >&2; exit 255 ;; esac
+if [ "$1" = -G ]; then ${real} "$@" | grep -v -e ^sessiontype -e ^stdinnull -e ^forkafter; exit; fi
+exec ${real} "$@"`
+    await withSsh(host, old, async () => {
+      await using controller = await host.open()
+      expect(await controller.plugins.install('tint', { target: target! })).toMatchObject({ outcome: 'installed' })
+    })
+  })
+
+  test('may have a connection of its user to share, which then lasts from step to step', async () => {
+    await using host = await Host.make()
+    const { folder } = await over.place()
+    host.registry.publish('tint', '1.0.0', {})
+    const sshd = over.sshd!
+    const shared = ['ControlMaster yes', `ControlPath "${join(host.directory, '%C')}"`]
+    const web = [`HostName ${sshd.address}`, `Port ${sshd.port}`, `User ${sshd.user}`, ...shared]
+    const config = join(host.directory, 'ssh_config')
+    await writeFile(config, [`Include "${sshd.config}"`, 'Host web', ...web, ''].join('\n'))
+    const connections = await sshd.connections()
+    await withSsh(
+      host,
+      (real) => `exec ${real} -F ${config} "$@"`,
+      async () => {
+        await using controller = await host.open()
+        const target = `ssh://web${folder}`
+        expect(await controller.plugins.install('tint', { target })).toMatchObject({ outcome: 'installed' })
+        expect((await sshd.connections()) - connections).toBe(1)
+        expect(await readdir(join(host.home, 'ssh')).catch(() => [])).toEqual([])
+      },
+    )
+  })
+
+  test('is given a socket whose path is short again, when the short one was swept away', async () => {
+    const directory = await mkdtemp(join(tmpdir(), `instar-${'long'.repeat(20)}-`))
+    const { target } = await over.place()
+    const targets = await Targets.of(directory, {})
+    try {
+      await targets.at(target!).shelf('tint')
+      await removeShortDirectory(join(directory, 'ssh'))
+      await over.sshd!.cutConnections()
+      expect(await targets.at(target!).shelf('tint')).toMatchObject({ live: null })
+      expect(await readlink(join(directory, 'ssh', 'short'))).not.toContain('long')
+    } finally {
+      await targets.close()
+      await removeShortDirectory(join(directory, 'ssh'))
+      await rm(directory, { recursive: true })
+    }
+  })
+})
+
+test('hundreds of plugins are listed, which are more than one command takes', async () => {
+  await using host = await Host.make()
+  const { target, folder } = await over.place()
+  const names = Array.from({ length: 1000 }, (_, at) => `${'long-'.repeat(20)}${1000 + at}`)
+  await inParallel(8, names, async (name) => mkdir(join(folder!, '.instar', name), { recursive: true }))
+  await mkdir(host.home)
+  const targets = await Targets.of(host.home, {})
+  const surveyed = await targets.at(target!).survey()
+  await targets.close()
+  expect(surveyed.map(({ plugin }) => plugin)).toEqual(names)
+  expect(surveyed.filter((one) => 'problem' in one)).toEqual([])
 })
 
 test('a target has a name in the configuration, and the doctor looks at it', async () => {
