@@ -29,8 +29,8 @@ export interface PluginListing {
 
 export interface ListOptions {
   /**
-   * Until when folders without a seal are loaded too: for those that were there before they were sealed. One that changed
-   * within the last minute may be half of one, and is left out all the same. Default: none is loaded.
+   * Until when folders without a seal are loaded too: for those that were there before they were sealed. One in which
+   * anything changed within the last minute may be half of one, and is left out all the same. Default: none is loaded.
    */
   readonly unsealedUntil?: Date
 }
@@ -45,11 +45,16 @@ const settledAfterMs = 60_000
  *
  * @throws What the system says where the directory itself cannot be read.
  */
-export async function listPlugins(directory: string, options: ListOptions = {}): Promise<PluginListing> {
+export function listPlugins(directory: string, options: ListOptions = {}): Promise<PluginListing> {
+  return list(directory, options, () => {})
+}
+
+/** @param turns Is told when one may be judged otherwise though nothing changes. */
+async function list(directory: string, options: ListOptions, turns: (at: number) => void): Promise<PluginListing> {
   const plugins: LoadablePlugin[] = []
   const leftOut: LeftOut[] = []
   for (const name of await namesIn(directory)) {
-    const found = await look(join(directory, name), name, options)
+    const found = await look(join(directory, name), name, options, turns)
     if ('path' in found) plugins.push(found)
     else leftOut.push(found)
   }
@@ -58,7 +63,8 @@ export async function listPlugins(directory: string, options: ListOptions = {}):
 
 /**
  * Calls `changed` with the listing there is, and with each new one when plugins have come, gone or been replaced, once for
- * many changes at once. Returns what ends it. It does not keep the process alive.
+ * many changes at once, or when time has made one that has no seal loadable or no longer so. Returns what ends it. It does
+ * not keep the process alive.
  *
  * @throws What the system says where the directory is missing or cannot be watched.
  */
@@ -68,26 +74,39 @@ export function watchPlugins(
   options: ListOptions & { readonly onError?: (error: unknown) => void } = {},
 ): () => void {
   let timer: NodeJS.Timeout | undefined
+  let alarm: NodeJS.Timeout | undefined
+  let looking = Promise.resolve()
   let isOver = false
   let last: string | null = null
   const lookAgain = () => {
     timer ??= setTimeout(async () => {
+      // One after the other, or the older of two could be told last. What changes until it begins is seen by it.
+      await looking
       timer = undefined
-      try {
-        await followScopes()
-        const listing = await listPlugins(directory, options)
-        const text = JSON.stringify(listing)
-        if (isOver || text === last) return
-        last = text
-        changed(listing)
-      } catch (error) {
-        if (!isOver) options.onError?.(error)
-      }
+      if (!isOver) looking = lookOnce()
     }, settleMs).unref()
+  }
+  const lookOnce = async () => {
+    let turnsAt = Number.POSITIVE_INFINITY
+    try {
+      await followScopes()
+      const listing = await list(directory, options, (at) => {
+        turnsAt = Math.min(turnsAt, at)
+      })
+      if (isOver) return
+      clearTimeout(alarm)
+      if (turnsAt < Number.POSITIVE_INFINITY) alarm = setTimeout(lookAgain, delayUntil(turnsAt)).unref()
+      const text = JSON.stringify(listing)
+      if (text === last) return
+      last = text
+      changed(listing)
+    } catch (error) {
+      if (!isOver) options.onError?.(error)
+    }
   }
   const watchers = new Map<string, FSWatcher>()
   const follow = (folder: string) => {
-    if (watchers.has(folder)) return
+    if (isOver || watchers.has(folder)) return
     const watcher = watch(folder, { persistent: false }, lookAgain)
     watcher.on('error', (error) => options.onError?.(error))
     watchers.set(folder, watcher)
@@ -106,12 +125,16 @@ export function watchPlugins(
   return () => {
     isOver = true
     clearTimeout(timer)
+    clearTimeout(alarm)
     for (const watcher of watchers.values()) watcher.close()
   }
 }
 
 /** A swap is several changes within a moment. */
 const settleMs = 50
+
+/** A timer that is longer than a day may not be one. To look too early is no harm. */
+const delayUntil = (at: number) => Math.min(Math.max(at - Date.now(), 0), 86_400_000)
 
 async function namesIn(directory: string): Promise<string[]> {
   const names: string[] = []
@@ -132,7 +155,12 @@ async function entriesOf(directory: string): Promise<string[]> {
   }
 }
 
-async function look(entry: string, name: string, { unsealedUntil }: ListOptions): Promise<LoadablePlugin | LeftOut> {
+async function look(
+  entry: string,
+  name: string,
+  { unsealedUntil }: ListOptions,
+  turns: (at: number) => void,
+): Promise<LoadablePlugin | LeftOut> {
   const out = (code: LeftOut['code'], reason: string): LeftOut => ({ entry: name, code, reason })
   try {
     const path = await realpath(entry).catch((error: NodeJS.ErrnoException) => {
@@ -147,9 +175,24 @@ async function look(entry: string, name: string, { unsealedUntil }: ListOptions)
     if (seal !== null) return { name, path, version: seal.version, digest: seal.digest }
     if (unsealedUntil === undefined || Date.now() >= unsealedUntil.getTime())
       return out('unsealed', 'it has no seal, so nobody says that it is whole')
-    if (Date.now() - stats.mtimeMs < settledAfterMs) return out('unsealed', 'it has no seal, and has just been changed')
+    const settlesAt = (await lastChange(path)) + settledAfterMs
+    const isSettled = settlesAt <= Date.now()
+    turns(isSettled ? unsealedUntil.getTime() : Math.min(settlesAt, unsealedUntil.getTime()))
+    if (!isSettled) return out('unsealed', 'it has no seal, and has just been changed')
     return { name, path, version: null, digest: null }
   } catch (error) {
     return out('unreadable', (error as Error).message)
   }
+}
+
+/** When anything in a folder was last changed, by the time that whoever copies cannot set. */
+async function lastChange(path: string): Promise<number> {
+  const stats = await lstat(path).catch((error: NodeJS.ErrnoException) => {
+    if (error.code === 'ENOENT') return null
+    throw error
+  })
+  if (stats === null) return Date.now() // it went away just now
+  const names = stats.isDirectory() ? await readdir(path) : []
+  const inside = await Promise.all(names.map((name) => lastChange(join(path, name))))
+  return inside.reduce((newest, one) => Math.max(newest, one), stats.ctimeMs)
 }

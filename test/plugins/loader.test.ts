@@ -1,10 +1,63 @@
-import { mkdir, mkdtemp, readdir, realpath, rename, rm, symlink, utimes, writeFile } from 'node:fs/promises'
+import { lstat, mkdir, mkdtemp, readdir, realpath, rename, rm, symlink, utimes, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { afterAll, afterEach, beforeAll, beforeEach, expect, test, vi } from 'vitest'
 import { listPlugins, type PluginListing, watchPlugins } from '../../src/plugins/index.ts'
 import { encodePluginSeal, readPluginSeal, sealName } from '../../src/plugins/seal.ts'
 import { eventually } from '../support/sessions/eventually.ts'
+
+/** What comes between a look into the directory and its answer. */
+const pause = vi.hoisted(() => ({ answer: async (_path: string) => {} }))
+vi.mock('node:fs/promises', async (original) => {
+  const real = await original<typeof import('node:fs/promises')>()
+  const readdir = async (...args: Parameters<typeof real.readdir>) => {
+    const names = await real.readdir(...args)
+    await pause.answer(String(args[0]))
+    return names
+  }
+  return { ...real, readdir }
+})
+
+const watchers = vi.hoisted(() => new Set<unknown>())
+vi.mock('node:fs', async (original) => {
+  const real = await original<typeof import('node:fs')>()
+  const watch = (...args: [string, object, () => void]) => {
+    const watcher = real.watch(...args)
+    watchers.add(watcher)
+    return watcher.on('close', () => watchers.delete(watcher))
+  }
+  return { ...real, watch }
+})
+
+/** Holds back the answer to one of the next times that the directory is read: for its scopes, then for its plugins. */
+function hold(at: 'scopes' | 'plugins') {
+  let begin: () => void
+  let release = () => {}
+  const begun = new Promise<void>((resolve) => {
+    begin = resolve
+  })
+  const end = new Promise<void>((resolve) => {
+    release = resolve
+  })
+  let before = at === 'scopes' ? 0 : 1
+  pause.answer = async (path) => {
+    if (path !== directory || before-- > 0) return
+    pause.answer = async () => {}
+    begin()
+    await end
+  }
+  return { begun, release }
+}
+
+/** Lets so much time pass at once. */
+function later(ms: number): void {
+  const { now } = Date
+  vi.spyOn(Date, 'now').mockImplementation(() => now() + ms)
+}
+afterEach(() => {
+  vi.restoreAllMocks()
+})
 
 let scratch: string
 let directory: string
@@ -73,13 +126,23 @@ test('scenario Plugins 5: unsealed folders are left out with the reason, dot dir
 
 test('scenario Plugins 5: an old unsealed plugin loads during the grace period, a fresh one does not', async () => {
   const old = join(directory, 'old')
-  await mkdir(old)
+  await mkdir(join(old, 'lib'), { recursive: true })
+  // Copied since, into a folder of it, by something that keeps times as they were.
+  await mkdir(join(directory, 'growing', 'lib'), { recursive: true })
+  await sleep(20)
   await mkdir(join(directory, 'fresh'))
-  const anHourAgo = new Date(Date.now() - 3_600_000)
-  await utimes(old, anHourAgo, anHourAgo)
+  const copied = join(directory, 'growing', 'lib', 'copied.js')
+  await writeFile(copied, '')
+  await utimes(copied, 0, 0)
+  await utimes(join(directory, 'growing', 'lib'), 0, 0)
+  // A minute after the first were made.
+  later(60_000 + 10 - (Date.now() - (await lstat(old)).ctimeMs))
   const during = await listPlugins(directory, { unsealedUntil: new Date(Date.now() + 60_000) })
   expect(during.plugins).toEqual([{ name: 'old', path: old, version: null, digest: null }])
-  expect(during.leftOut).toMatchObject([{ entry: 'fresh', code: 'unsealed' }])
+  expect(during.leftOut.map(({ entry, code }) => [entry, code])).toEqual([
+    ['fresh', 'unsealed'],
+    ['growing', 'unsealed'],
+  ])
   expect((await listPlugins(directory, { unsealedUntil: new Date(Date.now() - 1) })).plugins).toEqual([])
 })
 
@@ -114,4 +177,48 @@ test('whoever watches is told of what came, was replaced and went, once for each
     stop()
   }
   expect(await readdir(directory)).not.toContain('b')
+})
+
+test('whoever watches is told when an unsealed one has settled, and when the grace period is over', async () => {
+  await mkdir(join(directory, 'old'))
+  later(59_000)
+  const seen: number[] = []
+  const stop = watchPlugins(directory, ({ plugins }) => seen.push(plugins.length), {
+    unsealedUntil: new Date(Date.now() + 2500),
+  })
+  try {
+    await eventually(() => seen.length === 3, 'the end of the grace period')
+  } finally {
+    stop()
+  }
+  expect(seen).toEqual([0, 1, 0])
+})
+
+test('a listing that took its time is not told after a newer one', async () => {
+  await plugin('a', '1.0.0')
+  const seen: number[] = []
+  const held = hold('plugins')
+  const stop = watchPlugins(directory, ({ plugins }) => seen.push(plugins.length))
+  try {
+    await held.begun
+    await plugin('b', '1.0.0')
+    await sleep(200)
+    held.release()
+    await eventually(() => seen.includes(2), 'word of b')
+    await sleep(200)
+  } finally {
+    stop()
+  }
+  expect(seen).toEqual([1, 2])
+})
+
+test('who stops watching in the middle of a look leaves nothing that watches', async () => {
+  await plugin('@x/c', '1.0.0')
+  const held = hold('scopes')
+  const stop = watchPlugins(directory, () => {})
+  await held.begun
+  stop()
+  held.release()
+  await sleep(100)
+  expect(watchers.size).toBe(0)
 })
