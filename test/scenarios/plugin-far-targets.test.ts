@@ -38,17 +38,29 @@ function publishLarge(host: Host, version: string): void {
   host.registry.publish('tint', version, files)
 }
 
+/** Kills what this process has started to put something there, and nothing that this has started. */
+async function killPrefix(target: string): Promise<void> {
+  const path = target.slice(target.indexOf('#') + 1)
+  for (const pid of (await readdir('/proc')).filter((name) => /^\d+$/.test(name))) {
+    const read = (name: string) => readFile(`/proc/${pid}/${name}`, 'utf8').catch(() => '')
+    const isOurs = new RegExp(`^PPid:\t${process.pid}$`, 'm').test(await read('status'))
+    if (isOurs && (await read('cmdline')).includes(`${path}/`)) process.kill(Number(pid), 'SIGKILL')
+  }
+}
+
 const stagingIn = async (folder: string) =>
   (await readdir(join(folder, '.instar', 'tint')).catch(() => [])).filter((name) => /^\.(staging|link)-/.test(name))
 
 describe('8: an upload that is cut: the old version stays, and the next attempt cleans up', () => {
-  const cuts: Record<string, () => Promise<void>> = {
-    'the connection is cut': () => over.sshd!.cutConnections(),
-    'what runs on the far side is killed': () => over.sshd!.killCommands(),
+  const cuts: Record<string, { on: () => Ground; cut: (target: string) => Promise<void> }> = {
+    'the connection is cut': { on: () => over, cut: () => over.sshd!.cutConnections() },
+    'what runs on the far side is killed': { on: () => over, cut: () => over.sshd!.killCommands() },
+    'the command that leads into a container is killed': { on: () => within, cut: killPrefix },
   }
   test.each(Object.keys(cuts))('%s', async (name) => {
     await using host = await Host.make()
-    const { target, folder } = await over.place()
+    const { on: ground, cut } = cuts[name]!
+    const { target, folder } = await ground().place()
     const on = { target: target! }
     host.registry.publish('tint', '1.0.0', { 'index.js': 'old' })
     publishLarge(host, '2.0.0')
@@ -61,7 +73,7 @@ describe('8: an upload that is cut: the old version stays, and the next attempt 
         const { phase, bytes } = data as { phase: string; bytes?: number }
         if (isCut || phase !== 'uploading' || bytes! < 8_000_000) return
         isCut = true
-        void cuts[name]!()
+        void cut(on.target)
       },
     })
     expect(await installing).toMatchObject({

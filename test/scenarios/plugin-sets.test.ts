@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import type { Controller } from '../../src/controller.ts'
+import { Ground } from '../support/grounds.ts'
 import { Host } from '../support/host.ts'
 
 // Plugins that belong together: `--all-or-nothing`.
@@ -76,6 +77,32 @@ test('one that is bad keeps all back, and all are told', async () => {
   expect(await live()).toEqual(before)
   expect(await litter()).toEqual([])
 })
+
+test.each(['a host over ssh', 'a container'] as const)(
+  'all of them or none on %s',
+  async (kind) => {
+    await using ground = await Ground.make(kind)
+    const { target, folder } = await ground.place()
+    const on = { target: target! }
+    const outcomes = (results: readonly { outcome: string }[]) => results.map(({ outcome }) => outcome)
+    const there = async () =>
+      (await controller.plugins.list(on)).map(({ name, version, kept }) => `${name} ${version} of ${kept.join(' ')}`)
+    const wanted = ['tint@1.0.0', '@x/hue@1.0.0']
+    expect(outcomes(await together(wanted, on))).toEqual(['installed', 'installed'])
+    const [hue, tint] = ['@x/hue 1.0.0 of 1.0.0', 'tint 1.0.0 of 1.0.0']
+    expect(await there()).toEqual([hue, tint])
+
+    host.registry.publishHostile('shade', '3.0.0', 'symlink')
+    expect(outcomes(await together(names, on))).toEqual(['withheld', 'rejected', 'withheld'])
+    expect(await there()).toEqual([hue, tint])
+    await mkdir(join(folder!, 'shade'))
+    expect(outcomes(await together(['tint', 'shade@1.0.0'], on))).toEqual(['withheld', 'failed'])
+    expect(await readFile(join(folder!, 'tint', 'index.js'), 'utf8')).toBe('1.0.0')
+    const left = await readdir(folder!, { recursive: true })
+    expect(left.filter((path) => /\.(staging|link)-/.test(path))).toEqual([])
+  },
+  300_000,
+)
 
 test('one that cannot be named keeps all back before anything is looked at', async () => {
   const requests = host.registry.requestsFor('packument').length

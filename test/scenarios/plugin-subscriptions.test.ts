@@ -1,6 +1,7 @@
 import { writeFile } from 'node:fs/promises'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { parseConfig } from '../../src/config.ts'
+import { Ground } from '../support/grounds.ts'
 import { Host } from '../support/host.ts'
 import { eventually } from '../support/sessions/eventually.ts'
 
@@ -39,6 +40,33 @@ test('14: two versions tracked by range: drift is found once, applied once, then
   expect(await plugins.follow()).toMatchObject([{ live: '1.2.0', standing: 'current' }, { standing: 'current' }])
   expect(tarballs() - before).toBe(3)
 })
+
+test.each(['a host over ssh', 'a container'] as const)(
+  '14: what is followed on %s',
+  async (kind) => {
+    await using ground = await Ground.make(kind)
+    const { target } = await ground.place()
+    const config = configOf({
+      targets: { far: target },
+      subscriptions: { tint: { version: '^1', targets: ['local', 'far'] } },
+    })
+    await using controller = await host.open({ config })
+    const { plugins } = controller
+    await plugins.install('tint@1.0.0', { target: 'far' })
+    const found = { plugin: 'tint', wanted: '^1', offered: '1.1.0', standing: 'behind' }
+    expect(await plugins.check()).toEqual([
+      { ...found, target: 'local', live: null },
+      { ...found, target: 'far', live: '1.0.0' },
+    ])
+    const followed = [{ target: 'local' }, { target: 'far', live: '1.1.0', standing: 'current' }]
+    expect(await plugins.follow()).toMatchObject(followed)
+    const runs = controller.runs().length
+    expect(await plugins.follow()).toMatchObject(followed)
+    expect(controller.runs().length).toBe(runs)
+    expect(await plugins.verify('tint', { target: 'far' })).toMatchObject([{ version: '1.1.0', whole: true }])
+  },
+  300_000,
+)
 
 test('the scheduler applies it by itself; a dist-tag, an exact version and none are followed, too', async () => {
   const config = configOf({
