@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import { link, readFile, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { flush, flushDirectory } from '../disk.ts'
+import { flush, flushDirectory, sweepDrafts } from '../disk.ts'
 import { diskError } from '../errors.ts'
 import { absent } from '../releases/absent.ts'
 
@@ -27,6 +27,7 @@ export async function ownerOf(home: string): Promise<string> {
 }
 
 async function make(home: string, path: string): Promise<void> {
+  await sweepDrafts(home) // one that was killed in here has left its own
   const owner = randomBytes(10).toString('hex')
   const draft = join(home, `.draft-${process.pid}-${owner}`)
   try {

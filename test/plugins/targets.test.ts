@@ -114,7 +114,9 @@ describe('the owner', () => {
 
   test.each(['', 'half', '-rf\n'])('that is %j is made anew', async (damaged) => {
     await writeFile(join(home, 'owner'), damaged)
+    await writeFile(join(home, '.draft-999999999-killed'), '') // by one that was killed while it made one
     expect(await ownerOf(home)).toMatch(/^[0-9a-f]{20}$/)
+    expect(await readdir(home)).toEqual(['owner'])
   })
 })
 
