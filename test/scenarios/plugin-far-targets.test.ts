@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto'
+import { readdirSync, readFileSync } from 'node:fs'
 import { chmod, mkdir, mkdtemp, readdir, readFile, readlink, rm, symlink, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
@@ -38,13 +39,23 @@ function publishLarge(host: Host, version: string): void {
   host.registry.publish('tint', version, files)
 }
 
-/** Kills what this process has started to put something there, and nothing that this has started. */
+/**
+ * Kills what this process has started to put something there, and nothing that this has started. At once: while it looks,
+ * nothing is sent.
+ */
 async function killPrefix(target: string): Promise<void> {
   const path = target.slice(target.indexOf('#') + 1)
-  for (const pid of (await readdir('/proc')).filter((name) => /^\d+$/.test(name))) {
-    const read = (name: string) => readFile(`/proc/${pid}/${name}`, 'utf8').catch(() => '')
-    const isOurs = new RegExp(`^PPid:\t${process.pid}$`, 'm').test(await read('status'))
-    if (isOurs && (await read('cmdline')).includes(`${path}/`)) process.kill(Number(pid), 'SIGKILL')
+  for (const pid of readdirSync('/proc').filter((name) => /^\d+$/.test(name))) {
+    const isOurs = readNow(`/proc/${pid}/status`).includes(`\nPPid:\t${process.pid}\n`)
+    if (isOurs && readNow(`/proc/${pid}/cmdline`).includes(`${path}/`)) process.kill(Number(pid), 'SIGKILL')
+  }
+}
+
+function readNow(path: string): string {
+  try {
+    return readFileSync(path, 'utf8')
+  } catch {
+    return '' // it has ended
   }
 }
 
