@@ -16,7 +16,7 @@ import type { ReleaseRef } from './releases/layout.ts'
 import type { ReleaseStore } from './releases/store.ts'
 import { Detached, type Interpreter } from './run/interpreter.ts'
 import { machineName } from './run/record.ts'
-import type { RunState } from './run/run.ts'
+import { outputOf, type RunState } from './run/run.ts'
 import { aborted, until } from './run/until.ts'
 import type { Schedule } from './runtime/schedule.ts'
 
@@ -362,12 +362,6 @@ const refOf = (release: ReleaseRef | null) => release && { version: release.vers
 
 const rethrowAborted = (signal: AbortSignal | undefined) => (error: unknown) => {
   throw signal?.aborted ? aborted(signal) : error
-}
-
-function outputOf<Output>({ status, output, error, run }: RunState): Output {
-  // Only a machine that threw ends this way, which is a defect in it.
-  if (status === 'error') throw new InstarError('INTERNAL', `${run} broke: ${error?.message}`)
-  return output as Output
 }
 
 function unusable(name: string, state: RunState): InstarError {

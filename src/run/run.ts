@@ -1,5 +1,5 @@
 import type { AnyMachineSnapshot } from 'xstate'
-import { type ErrorRecord, errorRecord } from '../errors.ts'
+import { type ErrorRecord, errorRecord, InstarError } from '../errors.ts'
 import type { PersistedSnapshot, PureMachine } from './pure-machine.ts'
 import type { RunEvent } from './record.ts'
 
@@ -83,6 +83,13 @@ function viewOf(run: Run): RunState {
     timers: run.timers.map(({ id, due }) => ({ id, due })),
     ...(snapshot.tags.size > 0 && { tags: [...snapshot.tags] }),
   }
+}
+
+/** What a run that has ended answers. @throws {InstarError} `INTERNAL` */
+export function outputOf<Output>({ status, output, error, run }: RunState): Output {
+  // Only a machine that threw ends this way, which is a defect in it.
+  if (status === 'error') throw new InstarError('INTERNAL', `${run} broke: ${error?.message}`)
+  return output as Output
 }
 
 export function headOf({ run, machine, key, startedSeq, startedAt, seq, at }: RunHead): RunHead {

@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { flush, flushDirectory, makeDirectories } from '../disk.ts'
 import { InstarError } from '../errors.ts'
+import { shellQuoted } from '../shell-quoted.ts'
 
 export interface LauncherOptions {
   /** Absolute; created where it is missing. Usually on PATH. */
@@ -67,7 +68,7 @@ const isElectron = ({ electron, node = process.execPath }: LauncherOptions) =>
 
 /** For any POSIX shell. `exec` makes the command the program itself: one process, its signals and its exit code. */
 export function shellText(options: LauncherOptions): string {
-  const quoted = words(options).map((word) => `'${word.replaceAll("'", "'\\''")}'`)
+  const quoted = words(options).map(shellQuoted)
   const asNode = isElectron(options) ? 'ELECTRON_RUN_AS_NODE=1\nexport ELECTRON_RUN_AS_NODE\n' : ''
   return `#!/bin/sh\n# Runs the release of ${options.runtime} that is in use. Written by Instar; changes are lost.\n${asNode}exec ${quoted.join(' ')} "$@"\n`
 }
