@@ -59,9 +59,9 @@ export class LocalTarget implements Target {
     return Promise.all(surveyed)
   }
 
-  async read(plugin: string, folders: readonly string[]): Promise<Read[]> {
+  async read(plugin: string, folders: readonly string[], signal?: AbortSignal): Promise<Read[]> {
     const reads: Read[] = []
-    for (const folder of folders) reads.push(await this.readTree(plugin, folder))
+    for (const folder of folders) reads.push(await this.readTree(plugin, folder, signal))
     return reads
   }
 
@@ -118,22 +118,29 @@ export class LocalTarget implements Target {
     }
   }
 
-  async remove(plugin: string, folders: readonly string[]): Promise<void> {
+  async remove(plugin: string, folders: readonly string[], signal?: AbortSignal): Promise<string[]> {
+    const removed: string[] = []
     for (const folder of folders) {
+      signal?.throwIfAborted()
       const trash = join(this.shelfPath(plugin), `${stagingPrefix}${this.tag}-trash-${folder}`)
       await rm(trash, { recursive: true, force: true })
       // Another home, or another way to this one, may have made it what is in use.
       if (folder === (await this.liveFolder(plugin)) || folder === (await this.previousFolder(plugin))) continue
       await rename(join(this.shelfPath(plugin), folder), trash).catch(absent)
       await rm(trash, { recursive: true, force: true })
+      removed.push(join(this.shelfPath(plugin), folder))
     }
+    return removed
   }
 
-  async sweep(plugin: string): Promise<string[]> {
+  async sweep(plugin: string, signal?: AbortSignal): Promise<string[]> {
     const shelf = this.shelfPath(plugin)
     const own = [`${stagingPrefix}${this.tag}-`, `${linkPrefix}${this.tag}-`]
     const left = ((await readdir(shelf).catch(absent)) ?? []).filter((name) => own.some((one) => name.startsWith(one)))
-    for (const name of left) await rm(join(shelf, name), { recursive: true, force: true })
+    for (const name of left) {
+      signal?.throwIfAborted()
+      await rm(join(shelf, name), { recursive: true, force: true })
+    }
     return left.map((name) => join(shelf, name))
   }
 
@@ -183,9 +190,9 @@ export class LocalTarget implements Target {
     }
   }
 
-  private async readTree(plugin: string, folder: string): Promise<Read> {
+  private async readTree(plugin: string, folder: string, signal?: AbortSignal): Promise<Read> {
     const path = join(this.shelfPath(plugin), folder)
-    const tree = await readTree(path, undefined, [sealName]).catch((error: NodeJS.ErrnoException) => {
+    const tree = await readTree(path, signal, [sealName]).catch((error: NodeJS.ErrnoException) => {
       if (error.code === 'RELEASE_UNSAFE') return error.message
       if (error.code === 'ENOENT' || error.code === 'ENOTDIR') return 'it is not there'
       throw error

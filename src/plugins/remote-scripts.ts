@@ -203,7 +203,7 @@ fi
 [ ! -d "\${path%/*}" ] || flush "\${path%/*}" || fail broken "the symlink cannot be flushed"
 `)
 
-/** LIVE SHELF TAG FOLDER…: removes trees, but for what live or previous leads to. */
+/** LIVE SHELF TAG FOLDER…: removes trees, but for what live or previous leads to. Prints `removed NAME` lines. */
 export const removeScript = script(`
 live=$1 shelf=$2 tag=$3
 shift 3
@@ -214,10 +214,11 @@ is_named() {
 for folder; do
   trash=$shelf/.staging-$tag-trash-$folder
   rm -rf "$trash" || fail broken "$folder cannot be removed"
-  [ -e "$shelf/$folder" ] || continue
+  [ -e "$shelf/$folder" ] || { say "removed $folder"; continue; }
   # This may be a step that was given up on: since then it may have become what is in use.
   if is_named "$live" || is_named "$shelf/previous"; then continue; fi
   mv -T "$shelf/$folder" "$trash" && rm -rf "$trash" || fail broken "$folder cannot be removed"
+  say "removed $folder"
 done
 `)
 

@@ -53,23 +53,24 @@ export class RemoteTarget implements Target {
     private readonly tag: string,
   ) {}
 
-  async survey(): Promise<Surveyed[]> {
-    const names = (await this.run(namesScript, [this.root])).all('shelf')
+  async survey(signal?: AbortSignal): Promise<Surveyed[]> {
+    const names = (await this.run(namesScript, [this.root], { signal })).all('shelf')
     const plugins = names.flatMap((name) => decodeName(name) ?? []).sort()
     const surveyed: Surveyed[] = []
     for (let at = 0; at < plugins.length; at += namesAtOnce)
-      surveyed.push(...(await this.surveySome(plugins.slice(at, at + namesAtOnce))))
+      surveyed.push(...(await this.surveySome(plugins.slice(at, at + namesAtOnce), signal)))
     return surveyed
   }
 
-  async shelf(plugin: string): Promise<Shelf> {
-    return this.readShelf(plugin, await this.run(shelfScript, [this.livePath(plugin), this.shelfPath(plugin)]))
+  async shelf(plugin: string, signal?: AbortSignal): Promise<Shelf> {
+    const places = [this.livePath(plugin), this.shelfPath(plugin)]
+    return this.readShelf(plugin, await this.run(shelfScript, places, { signal }))
   }
 
-  async read(plugin: string, folders: readonly string[]): Promise<Read[]> {
+  async read(plugin: string, folders: readonly string[], signal?: AbortSignal): Promise<Read[]> {
     if (folders.length === 0) return []
     const args = [this.shelfPath(plugin), ...folders]
-    const answer = await this.run(readScript, args, { deadlineMs: treeDeadlineMs })
+    const answer = await this.run(readScript, args, { signal, deadlineMs: treeDeadlineMs })
     const parts = answer.split('content')
     return folders.map((folder) => {
       const part = parts.find(({ value }) => value === folder)
@@ -99,15 +100,17 @@ export class RemoteTarget implements Target {
     await this.run(pointScript, [shelf, path, draft, folder ?? '', text])
   }
 
-  async remove(plugin: string, folders: readonly string[]): Promise<void> {
-    if (folders.length === 0) return
-    const args = [this.livePath(plugin), this.shelfPath(plugin), this.tag, ...folders]
-    await this.run(removeScript, args, { deadlineMs: treeDeadlineMs })
+  async remove(plugin: string, folders: readonly string[], signal?: AbortSignal): Promise<string[]> {
+    if (folders.length === 0) return []
+    const shelf = this.shelfPath(plugin)
+    const args = [this.livePath(plugin), shelf, this.tag, ...folders]
+    const answer = await this.run(removeScript, args, { signal, deadlineMs: treeDeadlineMs })
+    return answer.all('removed').map((folder) => `${shelf}/${folder}`)
   }
 
-  async sweep(plugin: string): Promise<string[]> {
+  async sweep(plugin: string, signal?: AbortSignal): Promise<string[]> {
     const shelf = this.shelfPath(plugin)
-    const answer = await this.run(sweepScript, [shelf, this.tag], { deadlineMs: treeDeadlineMs })
+    const answer = await this.run(sweepScript, [shelf, this.tag], { signal, deadlineMs: treeDeadlineMs })
     return answer.all('swept').map((name) => `${shelf}/${name}`)
   }
 
@@ -134,9 +137,9 @@ export class RemoteTarget implements Target {
     return answer
   }
 
-  private async surveySome(plugins: readonly string[]): Promise<Surveyed[]> {
+  private async surveySome(plugins: readonly string[], signal: AbortSignal | undefined): Promise<Surveyed[]> {
     const places = plugins.flatMap((plugin) => [plugin, shelfOf(plugin)])
-    const [, ...parts] = (await this.run(shelvesScript, [this.root, ...places])).split('plugin')
+    const [, ...parts] = (await this.run(shelvesScript, [this.root, ...places], { signal })).split('plugin')
     return plugins.map((plugin, at) => {
       try {
         return { plugin, shelf: this.readShelf(plugin, parts[at]!) }

@@ -53,17 +53,17 @@ export interface Putting {
  * is one step on the target, so that one far away is asked as seldom as can be.
  *
  * @throws {InstarError} besides what is named below: `TARGET_UNREACHABLE`, `TARGET_HOST_KEY`, `TARGET_DENIED`,
- *   `TARGET_UNSUPPORTED`, `TARGET_FAILED`, `DISK_FULL`, `DISK_FAILED`.
+ *   `TARGET_UNSUPPORTED`, `TARGET_FAILED`, `DISK_FULL`, `DISK_FAILED`; `ABORTED` where a signal was given.
  */
 export interface Target {
   /** Names the home that installs; letters and digits. Trees of another one are neither taken nor removed unasked. */
   readonly owner: string
   /** Everything that has a shelf, in the order of the names. */
-  survey(): Promise<Surveyed[]>
+  survey(signal?: AbortSignal): Promise<Surveyed[]>
   /** What is there, read now. @throws {InstarError} `PLUGIN_FOREIGN` where something else has the plugin's place. */
-  shelf(plugin: string): Promise<Shelf>
+  shelf(plugin: string, signal?: AbortSignal): Promise<Shelf>
   /** What lies in these trees, in their order. One that is not there has that for a problem. */
-  read(plugin: string, folders: readonly string[]): Promise<Read[]>
+  read(plugin: string, folders: readonly string[], signal?: AbortSignal): Promise<Read[]>
   /**
    * Puts a tree on the shelf and seals it, its seal last. A whole one that this owner has there is taken. What earlier
    * attempts of this owner have left there is removed.
@@ -73,9 +73,10 @@ export interface Target {
   put(putting: Putting): Promise<Installed>
   /** In one step, makes the live symlink (or what a rollback leads to) another one; null removes it. */
   point(plugin: string, link: 'live' | 'previous', folder: string | null): Promise<void>
-  remove(plugin: string, folders: readonly string[]): Promise<void>
+  /** Removes trees. Answers with what was removed. */
+  remove(plugin: string, folders: readonly string[], signal?: AbortSignal): Promise<string[]>
   /** Removes what interrupted attempts of this owner have left, while none is under way. Answers with what was removed. */
-  sweep(plugin: string): Promise<string[]>
+  sweep(plugin: string, signal?: AbortSignal): Promise<string[]>
   /** Lets go of what was opened on the way. */
   close(): Promise<void>
 }
