@@ -73,6 +73,9 @@ const fetched = ({ context: { plugin, target, offer, draft, integrity } }: { con
   integrity: integrity!,
 })
 
+/** What was live before; null where nothing was, or a tree that says of no version that it is one. */
+const versionBefore = (before: Found | null) => before?.live?.version || null
+
 /**
  * Plugin install: puts one exact version of a plugin on a target, in place of the one that is live there, or leaves that
  * one live and says why.
@@ -103,7 +106,7 @@ export const pluginInstall = setup({
     verify: effect<Fetched, void>(),
     seal: effect<Fetched, ReleaseRef>(),
     stage: effect<Place & { release: ReleaseRef }, Installed>(),
-    snapshot: effect<Place & { before: Found }, void>(),
+    snapshot: effect<Place & { before: Found; staged: Installed }, void>(),
     swap: effect<Place & { staged: Installed }, void>(),
     readBack: effect<
       Place & { staged: Installed; before: Found },
@@ -111,7 +114,7 @@ export const pluginInstall = setup({
     >(),
     prune: effect<Place & { spare: readonly string[] }, void>(),
     goBack: effect<Place & { before: Found; staged: Installed }, void>(),
-    discard: effect<Place & { draft: string | null; staged: Installed | null }, void>(),
+    discard: effect<Place & { draft: string | null; staged: Installed | null; isBegun: boolean }, void>(),
   },
   guards: {
     isRollback: ({ context: { wanted } }) => wanted === null,
@@ -134,7 +137,7 @@ export const pluginInstall = setup({
       plugin,
       target,
       version: staged!.version,
-      from: before!.live?.version ?? null,
+      from: versionBefore(before),
       change: change!,
     })),
     announceRolledBack: emit(({ context: { plugin, target, failure } }) => ({
@@ -177,7 +180,7 @@ export const pluginInstall = setup({
     target,
     outcome,
     version: offer?.version ?? staged?.version ?? null,
-    from: before?.live?.version ?? null,
+    from: versionBefore(before),
     change: outcome === 'installed' ? change : null,
     failure,
     rollBackFailure,
@@ -286,7 +289,12 @@ export const pluginInstall = setup({
       invoke: {
         id: 'snapshot',
         src: 'snapshot',
-        input: ({ context: { plugin, target, before } }) => ({ plugin, target, before: before! }),
+        input: ({ context: { plugin, target, before, staged } }) => ({
+          plugin,
+          target,
+          before: before!,
+          staged: staged!,
+        }),
         onDone: 'swapping',
         onError: { target: 'rollingBack', actions: 'keepFailure' },
       },
@@ -368,15 +376,17 @@ export const pluginInstall = setup({
       invoke: {
         id: 'discard',
         src: 'discard',
-        input: ({ context: { plugin, target, draft, staged, wanted } }) => ({
+        input: ({ context: { plugin, target, draft, release, staged, wanted } }) => ({
           plugin,
           target,
           draft,
           // What was there before this run stays.
           staged: wanted === null ? null : staged,
+          // Before there is a release to put there, nothing is: the target need not even be asked.
+          isBegun: release !== null || staged !== null,
         }),
         onDone: 'discarded',
-        // What could not be removed now is nobody's, so the next sweep takes it.
+        // What could not be removed now is nobody's, so a sweep takes it.
         onError: 'discarded',
       },
     },

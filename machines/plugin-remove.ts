@@ -10,6 +10,7 @@ export interface RemoveResult extends RemoveInput {
   readonly outcome: 'removed' | 'absent' | 'failed'
   /** What was live. */
   readonly version: string | null
+  /** With `removed`: why its trees are left. */
   readonly failure: Failure | null
 }
 
@@ -94,7 +95,7 @@ export const pluginRemove = setup({
         src: 'clear',
         input: ({ context: { plugin, target } }) => ({ plugin, target }),
         onDone: 'removed',
-        onError: 'removed',
+        onError: { target: 'removed', actions: 'keepFailure' },
       },
     },
     removed: { type: 'final', entry: [assign({ outcome: 'removed' }), 'announce'] },

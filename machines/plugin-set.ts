@@ -179,9 +179,9 @@ export const pluginSet = setup({
       invoke: {
         id: 'discard',
         src: 'discard',
-        input: ({ context }) => ({ members: context.members, ...ready({ context }) }),
+        input: ({ context: { target, members, prepared } }) => ({ target, members, prepared }),
         onDone: 'discarded',
-        // What could not be removed now is nobody's, so the next sweep takes it.
+        // What could not be removed now is nobody's, so a sweep takes it.
         onError: 'discarded',
       },
     },

@@ -10,6 +10,7 @@ import {
   runtimeLaunch,
   runtimeUpdate,
   type SetMember,
+  type SetResult,
   type UpdateContext,
 } from '../machines/index.ts'
 import type { Candidate, ReleaseRef } from '../machines/runtime.ts'
@@ -162,6 +163,7 @@ export class Controller implements AsyncDisposable {
       interpreter,
       targets,
       subscriptions: config.plugins.subscriptions,
+      keep: pluginWorld.keep,
       resolve: (plugin, wanted, signal) => held(publishedOffer(pluginWorld, { plugin, wanted }, signal), signal),
     })
     this.daemons = new Daemons(config.sessions, { interpreter, world: daemonWorld, autoUpdate })
@@ -457,8 +459,13 @@ function releasesInUse(interpreter: Interpreter, name: string): ReleaseRef[] {
 }
 
 function pluginReleasesInUse(interpreter: Interpreter, plugin: string): ReleaseRef[] {
-  return interpreter.list().flatMap(({ status, machine, context }) => {
-    if (status !== 'active' || !machine.startsWith('plugin-install@')) return []
+  return interpreter.list().flatMap(({ status, machine, context }): ReleaseRef[] => {
+    if (status !== 'active') return []
+    if (machine.startsWith('plugin-set@')) {
+      const one = (context as SetResult).prepared.find((member) => member.plugin === plugin)
+      return one?.staged ? [one.staged] : []
+    }
+    if (!machine.startsWith('plugin-install@')) return []
     const install = context as InstallContext
     return install.plugin === plugin && install.release !== null ? [install.release] : []
   })

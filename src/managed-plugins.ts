@@ -1,17 +1,27 @@
 import type { InstallInput, InstallResult, PluginOffer, RemoveResult, SetResult } from '../machines/index.ts'
 import type { Subscription } from './config.ts'
-import { errorFrom, errorRecord, InstarError, type InstarErrorCode } from './errors.ts'
+import { errorRecord, InstarError, type InstarErrorCode } from './errors.ts'
 import { isUnattended, unattended } from './held.ts'
 import type { Asked } from './managed-runtime.ts'
 import { didYouMean } from './nearest.ts'
-import { memberOf, type PluginInstallation, type PluginResult, resultOf, type Told } from './plugin-results.ts'
+import {
+  memberOf,
+  type PluginInstallation,
+  type PluginRemoval,
+  type PluginResult,
+  removalOf,
+  resultOf,
+  type Told,
+  told,
+} from './plugin-results.ts'
 import { assertPluginName } from './plugins/layout.ts'
 import { sealOf } from './plugins/read.ts'
+import { spareTrees } from './plugins/spare.ts'
 import { type PluginSpec, readSpec } from './plugins/spec.ts'
-import type { Target } from './plugins/target.ts'
+import type { Shelf, Surveyed, Target } from './plugins/target.ts'
 import type { Targets } from './plugins/targets.ts'
 import { Detached, type Interpreter } from './run/interpreter.ts'
-import type { RunState } from './run/run.ts'
+import { outputOf, type RunState } from './run/run.ts'
 import { until } from './run/until.ts'
 import type { Schedule } from './runtime/schedule.ts'
 
@@ -61,7 +71,7 @@ export interface PluginVerdict {
 }
 
 /** How a plugin that is subscribed to stands on one target. */
-export interface PluginDrift {
+export interface PluginDrift extends Told {
   readonly plugin: string
   readonly target: string
   /** The dist-tag, range or exact version that is followed. */
@@ -72,14 +82,14 @@ export interface PluginDrift {
   readonly offered: string | null
   /** `refused`: it was tried, and what is offered is bad. */
   readonly standing: 'current' | 'behind' | 'refused' | 'check-failed'
-  readonly code?: string
-  readonly reason?: string
 }
 
 export interface PluginsHost {
   readonly interpreter: Interpreter
   readonly targets: Targets
   readonly subscriptions: Readonly<Record<string, Subscription>>
+  /** How many trees besides the live and the previous one a target keeps. */
+  readonly keep: number
   /** Which exact version is meant. */
   resolve(plugin: string, wanted: string, signal: AbortSignal): Promise<PluginOffer>
 }
@@ -128,7 +138,11 @@ export class ManagedPlugins {
       const one = read[at]!
       if ('refusal' in one) results.push({ ...nothingInstalled(target), spec, outcome: 'rejected', ...one.refusal })
       else if (allOrNothing) results.push({ ...nothingInstalled(target), spec, plugin: one.name, outcome: 'withheld' })
-      else results.push({ spec, ...(await this.installOne(one, place, asked)) })
+      else
+        results.push({
+          spec,
+          ...(await this.installOne(one, place, asked).catch((error) => broken(error, one, target))),
+        })
     }
     return results
   }
@@ -141,29 +155,31 @@ export class ManagedPlugins {
   async rollback(name: string, { target = defaultTarget, ...asked }: PluginAsked = {}): Promise<PluginInstallation> {
     const place = this.place(target)
     return this.inTurn(name, place, async () => {
-      await this.assertKnown(name, place)
+      await this.known(name, place, asked.signal)
       return this.run({ plugin: name, wanted: null }, place, asked)
     })
   }
 
-  /** @throws {InstarError} `PLUGIN_UNKNOWN`, `PLUGIN_TARGET_UNKNOWN`, and what kept it from being removed. */
-  async remove(name: string, { target = defaultTarget, signal }: PluginAsked = {}): Promise<RemoveResult> {
+  /**
+   * Takes a plugin away, and then its trees. With a `reason` in the result it is gone, and its trees are left for a sweep.
+   *
+   * @throws {InstarError} `PLUGIN_UNKNOWN`, `PLUGIN_TARGET_UNKNOWN`, and what kept it from being removed; `ABORTED`.
+   */
+  async remove(name: string, { target = defaultTarget, signal }: PluginAsked = {}): Promise<PluginRemoval> {
     const { interpreter } = this.host
     const place = this.place(target)
     return this.inTurn(name, place, async () => {
-      await this.assertKnown(name, place)
+      await this.known(name, place, signal)
       const input = { plugin: name, target: place.address }
       const { run } = await interpreter.start('plugin-remove', { key: keyOf(name, place), input, busy: 'join' })
-      const { output } = await until(interpreter, run, ({ status }) => status !== 'active', { signal })
-      const result = output as RemoveResult
-      if (result.failure !== null) throw errorFrom(result.failure)
-      return { ...result, target }
+      const ended = await until(interpreter, run, isOver, { signal })
+      return removalOf(outputOf<RemoveResult>(ended), place.name)
     })
   }
 
   /** What a target has. @throws {InstarError} `PLUGIN_TARGET_UNKNOWN`; what keeps it from being reached. */
-  async list({ target = defaultTarget }: PluginAsked = {}): Promise<PluginStatus[]> {
-    const surveyed = await this.place(target).at.survey()
+  async list({ target = defaultTarget, signal }: PluginAsked = {}): Promise<PluginStatus[]> {
+    const surveyed = await this.place(target).at.survey(signal)
     const all = surveyed.map(({ plugin: name, ...one }): PluginStatus => {
       // One that something else has the place of must not hide the others.
       if ('problem' in one)
@@ -177,37 +193,56 @@ export class ManagedPlugins {
   }
 
   /** Compares the live trees with their seals, byte for byte; of one plugin, or of all. */
-  async verify(name: string | undefined, { target = defaultTarget }: PluginAsked = {}): Promise<PluginVerdict[]> {
+  async verify(
+    name: string | undefined,
+    { target = defaultTarget, signal }: PluginAsked = {},
+  ): Promise<PluginVerdict[]> {
     const place = this.place(target)
-    if (name !== undefined) await this.assertKnown(name, place)
-    const names = name === undefined ? (await place.at.survey()).map(({ plugin }) => plugin) : [name]
+    const one = name === undefined ? null : { plugin: name, shelf: await this.known(name, place, signal) }
+    // What was removed, and what was never live, has a shelf all the same.
+    const isThere = (surveyed: Surveyed) => 'problem' in surveyed || surveyed.shelf.live !== null
+    const all = one === null ? (await place.at.survey(signal)).filter(isThere) : [one]
     const verdicts: PluginVerdict[] = []
-    for (const plugin of names)
+    for (const { plugin, ...surveyed } of all)
       try {
-        const { live, astray } = await place.at.shelf(plugin)
-        const [read] = await place.at.read(plugin, live === null ? [] : [live])
+        if ('problem' in surveyed) throw surveyed.problem
+        const { live, astray } = surveyed.shelf
+        const [read] = await place.at.read(plugin, live === null ? [] : [live], signal)
         const version = read?.seal?.version ?? null
         const wrong = read === undefined ? 'it is not live' : astray === null ? null : `it leads to ${astray}`
         const problems = wrong === null ? read!.problems : [wrong]
         verdicts.push({ name: plugin, target, version, whole: problems.length === 0, problems })
       } catch (error) {
+        signal?.throwIfAborted()
         verdicts.push({ name: plugin, target, version: null, whole: false, problems: [errorRecord(error).message] })
       }
     return verdicts
   }
 
-  /** Removes what interrupted installs have left. Nothing of an install that is under way. */
-  async sweep({ target = defaultTarget }: PluginAsked = {}): Promise<{ removed: string[] }> {
+  /**
+   * Removes what interrupted installs and removals have left: what was on its way, and the trees of this home that nobody
+   * needs. Leaves alone what something is being done to.
+   */
+  async sweep({ target = defaultTarget, signal }: PluginAsked = {}): Promise<{ removed: string[] }> {
     const place = this.place(target)
     const removed: string[] = []
-    const busy = new Set(
-      this.host.interpreter
-        .list()
-        .flatMap(({ status, machine, context }) => (status === 'active' ? placesOf(machine, context) : [])),
-    )
-    for (const { plugin } of await place.at.survey())
-      if (!busy.has(keyOf(plugin, place))) removed.push(...(await place.at.sweep(plugin)))
+    for (const one of await place.at.survey(signal)) {
+      signal?.throwIfAborted()
+      if (this.isBusy(keyOf(one.plugin, place))) continue
+      removed.push(...(await this.inTurn(one.plugin, place, () => this.sweepOne(one, place, signal))))
+    }
     return { removed }
+  }
+
+  private async sweepOne({ plugin, ...surveyed }: Surveyed, { at }: Place, signal?: AbortSignal): Promise<string[]> {
+    const swept = await at.sweep(plugin, signal)
+    const spareOn = (shelf: Shelf) => spareTrees(shelf, at.owner, this.host.keep)
+    if ('problem' in surveyed || spareOn(surveyed.shelf).length === 0) return swept
+    // Since then, something may have been installed.
+    const shelf = await at.shelf(plugin, signal)
+    const spare = spareOn(shelf)
+    if (shelf.previous !== null && spare.includes(shelf.previous)) await at.point(plugin, 'previous', null)
+    return [...swept, ...(await at.remove(plugin, spare, signal))]
   }
 
   /**
@@ -246,7 +281,7 @@ export class ManagedPlugins {
     let live: string | null = null
     try {
       const place = this.place(target)
-      const shelf = await place.at.shelf(plugin)
+      const shelf = await place.at.shelf(plugin, signal)
       live = sealOf(shelf, shelf.live)?.version ?? null
       const { version: offered } = await this.host.resolve(plugin, wanted, signal)
       if (live === offered) return { ...subscribed, live, offered, standing: 'current' }
@@ -255,19 +290,18 @@ export class ManagedPlugins {
       return { ...subscribed, live, offered, standing: 'behind' }
     } catch (error) {
       signal.throwIfAborted()
-      const { code, message: reason } = errorRecord(error)
-      return { ...subscribed, live, offered: null, standing: 'check-failed', ...(code && { code }), reason }
+      return { ...subscribed, live, offered: null, standing: 'check-failed', ...told(errorRecord(error)) }
     }
   }
 
   private async apply(drift: PluginDrift, asked: Asked): Promise<PluginDrift> {
     const { plugin, target, offered } = drift
     const place = this.place(target)
-    const { outcome, code, reason } = await this.install(`${plugin}@${offered}`, { ...asked, target })
+    const { outcome, code, reason, hint } = await this.install(`${plugin}@${offered}`, { ...asked, target })
     if (outcome === 'installed' || outcome === 'current') return { ...drift, live: offered, standing: 'current' }
-    const told = { ...(code && { code }), ...(reason && { reason }) }
-    if (outcome === 'rejected') this.refused.set(keyOf(plugin, place), { version: offered!, told })
-    return { ...drift, standing: outcome === 'rejected' ? 'refused' : 'check-failed', ...told }
+    const why: Told = { ...(code && { code }), ...(reason && { reason }), ...(hint && { hint }) }
+    if (outcome === 'rejected') this.refused.set(keyOf(plugin, place), { version: offered!, told: why })
+    return { ...drift, standing: outcome === 'rejected' ? 'refused' : 'check-failed', ...why }
   }
 
   private place(name: string): Place {
@@ -296,9 +330,9 @@ export class ManagedPlugins {
       (work, name) => () => this.inTurn(name, place, work),
       () => this.steered('plugin-set', { key, input }, asked),
     )
-    const result = (await inAllTurns()) as SetResult
+    const result = outputOf<SetResult>(await inAllTurns())
     if (result.outcome === 'cancelled') throw new InstarError('ABORTED', 'the installation of the set was cancelled')
-    return members.map(({ plugin }, at) => ({ spec: specs[at]!, ...memberOf(result, plugin), target: place.name }))
+    return members.map(({ plugin }, at) => ({ spec: specs[at]!, ...memberOf(result, plugin, place.name) }))
   }
 
   /** Runs of two machines would not wait for each other by themselves. */
@@ -320,9 +354,18 @@ export class ManagedPlugins {
 
   /** What was under way when the controller was opened comes to its end first. */
   private async recovered(key: string): Promise<void> {
-    const { interpreter } = this.host
-    for (const { run, status, machine, context } of interpreter.list())
-      if (status === 'active' && placesOf(machine, context).includes(key)) await interpreter.ended(run)
+    for (const { run } of this.runsOn(key)) await this.host.interpreter.ended(run)
+  }
+
+  /** Whether something is being done to it, or is about to be. */
+  private isBusy(key: string): boolean {
+    return this.turns.has(key) || this.runsOn(key).length > 0
+  }
+
+  private runsOn(key: string): RunState[] {
+    const isOn = ({ status, machine, context }: RunState) =>
+      status === 'active' && placesOf(machine, context).includes(key)
+    return this.host.interpreter.list().filter(isOn)
   }
 
   private async run(
@@ -331,8 +374,8 @@ export class ManagedPlugins {
     asked: Asked,
   ): Promise<PluginInstallation> {
     const input = { plugin, target: place.address, wanted }
-    const output = await this.steered('plugin-install', { key: keyOf(plugin, place), input }, asked)
-    return { ...resultOf(output as InstallResult), target: place.name }
+    const ended = await this.steered('plugin-install', { key: keyOf(plugin, place), input }, asked)
+    return resultOf(outputOf<InstallResult>(ended), place.name)
   }
 
   /** Runs a machine to its end; one that nobody waits for any more is asked to give up. */
@@ -348,18 +391,18 @@ export class ManagedPlugins {
     signal?.addEventListener('abort', giveUp, { once: true })
     if (signal?.aborted) giveUp()
     try {
-      const isOver = ({ status }: RunState) => status !== 'active'
-      return (await until(interpreter, run, isOver, { signal: detached.signal, onProgress })).output
+      return await until(interpreter, run, isOver, { signal: detached.signal, onProgress })
     } finally {
       signal?.removeEventListener('abort', giveUp)
     }
   }
 
-  private async assertKnown(name: string, place: Place): Promise<void> {
+  /** What is there of it. @throws {InstarError} `PLUGIN_UNKNOWN`, `PLUGIN_NAME_INVALID` */
+  private async known(name: string, place: Place, signal: AbortSignal | undefined): Promise<Shelf> {
     assertPluginName(name)
-    const { live, trees } = await place.at.shelf(name)
-    if (live !== null || trees.length > 0) return
-    const known = (await this.list({ target: place.name })).map((plugin) => plugin.name)
+    const shelf = await place.at.shelf(name, signal)
+    if (shelf.live !== null || shelf.trees.length > 0) return shelf
+    const known = (await this.list({ target: place.name, signal })).map((plugin) => plugin.name)
     throw new InstarError('PLUGIN_UNKNOWN', `${place.name} has no plugin "${name}"${didYouMean(name, known)}`)
   }
 }
@@ -371,6 +414,8 @@ interface Place {
   readonly at: Target
 }
 
+const isOver = ({ status }: RunState) => status !== 'active'
+
 const keyOf = (plugin: string, { address }: Place) => `${address} ${plugin}`
 
 /** What a run of a plugin machine works on, as `keyOf` says it. */
@@ -380,10 +425,16 @@ function placesOf(machine: string, context: unknown): string[] {
   return (members ?? [{ plugin }]).map((one) => `${target} ${one.plugin}`)
 }
 
+/** Of a run that broke, nobody knows what it has left; of the others of a set it says nothing. */
+function broken(error: unknown, { name: plugin }: PluginSpec, target: string): PluginInstallation {
+  if (!(error instanceof InstarError) || error.code !== 'INTERNAL') throw error
+  return { ...nothingInstalled(target), plugin, outcome: 'blocked', ...told(errorRecord(error)) }
+}
+
 const nothingInstalled = (target: string) => ({ plugin: null, target, version: null, from: null, change: null })
 
 /** What is wrong with a spec is told of that one; anything else is for whoever asked. */
 function specFailure(error: unknown): { readonly refusal: Told } {
   if (!(error instanceof InstarError) || !specCodes.has(error.code)) throw error
-  return { refusal: { code: error.code, reason: error.message } }
+  return { refusal: told(errorRecord(error)) }
 }

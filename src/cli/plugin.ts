@@ -16,29 +16,37 @@ export const install: Command<[specs: readonly string[], options: InstallOptions
   await using controller = await reachController(cli)
   const params = { specs: [...specs], target, folder: process.cwd(), allOrNothing }
   const { plugins } = await controller.perform('plugin.install', params, asking(cli, specs.join(' ')))
-  await cli.output.result({ plugins }, () => plugins.map((one) => `${lineOf(one.plugin ?? one.spec, one)}\n`).join(''))
-  return Math.max(...plugins.map(exitOf))
+  await cli.output.result({ plugins }, () => plugins.map((one) => textOf(one.plugin ?? one.spec, one)).join(''))
+  const exits = plugins.map(exitOf)
+  return byGravity.findLast((code) => exits.includes(code)) ?? exit.done
 }
 
 export const rollback: Command<[name: string, options: Options]> = async (cli, name, { target }) => {
   await using controller = await reachController(cli)
   const result = await controller.perform('plugin.rollback', { name, target }, asking(cli, name))
-  await cli.output.result(result, () => `${lineOf(name, result)}\n`)
+  await cli.output.result(result, () => textOf(name, result))
   return exitOf(result)
 }
 
-function lineOf(
+function textOf(
   name: string,
-  { outcome, version, from, change, code, reason, rollBackReason }: Omit<PluginResult | PluginInstallation, 'plugin'>,
+  { outcome, version, from, change, code, reason, rollBackReason, hint }: Omit<PluginInstallation, 'plugin'>,
 ): string {
   const what = version === null ? '' : ` ${version}`
   const instead =
     from === null || from === version ? '' : outcome === 'installed' ? ` (was ${from})` : ` (live: ${from})`
-  const why = reason === undefined ? '' : `: ${reason}${code === undefined ? '' : ` [${code}]`}`
+  const why = reason === undefined ? '' : `: ${whyOf(reason, code)}`
   const blocked = rollBackReason === undefined ? '' : `; it could not be put back either: ${rollBackReason}`
   const next = change === 'restart' ? '; restart what has it loaded' : change === 'reload' ? '; a reload is enough' : ''
-  return `${name}: ${outcome}${what}${instead}${why}${blocked}${from === null ? '' : next}`
+  return `${name}: ${outcome}${what}${instead}${why}${blocked}${from === null ? '' : next}\n${hintLine(hint)}`
 }
+
+const whyOf = (reason: string, code: string | undefined) => (code === undefined ? reason : `${reason} [${code}]`)
+
+const hintLine = (hint: string | undefined) => (hint === undefined ? '' : `  hint: ${hint}\n`)
+
+/** The worst that befell one of several decides. */
+const byGravity = [exit.done, exit.usage, exit.keptOld, exit.failed]
 
 const usageCodes = new Set(['PLUGIN_SPEC_INVALID', 'PLUGIN_NAME_INVALID', 'GIT_SPEC_INVALID'])
 
@@ -84,7 +92,11 @@ export const verify: Command<[name: string | undefined, options: Options]> = asy
 export const remove: Command<[name: string, options: Options]> = async (cli, name, { target }) => {
   await using controller = await reachController(cli)
   const result = await controller.perform('plugin.remove', { name, target }, cli)
-  await cli.output.result(result, () => `${name}: ${result.outcome} ${result.version ?? ''}\n`)
+  await cli.output.result(result, () => {
+    const { outcome, version, reason, code, hint } = result
+    const left = reason === undefined ? '' : `; its trees are left: ${whyOf(reason, code)}`
+    return `${name}: ${outcome} ${version ?? ''}${left}\n${hintLine(hint)}`
+  })
   return exit.done
 }
 

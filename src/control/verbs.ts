@@ -182,11 +182,13 @@ export const verbs = {
   }),
   'plugin.list': verb({
     params: onTarget,
-    perform: async ({ plugins }, { target }) => ({ plugins: await plugins.list({ target }) }),
+    perform: async ({ plugins }, { target }, { signal }) => ({ plugins: await plugins.list({ target, signal }) }),
   }),
   'plugin.verify': verb({
     params: onTarget.extend({ name: z.string().min(1).max(214).optional() }),
-    perform: async ({ plugins }, { name, target }) => ({ plugins: await plugins.verify(name, { target }) }),
+    perform: async ({ plugins }, { name, target }, { signal }) => ({
+      plugins: await plugins.verify(name, { target, signal }),
+    }),
   }),
   'plugin.rollback': verb({
     params: onePlugin,
@@ -199,7 +201,7 @@ export const verbs = {
   }),
   'plugin.sweep': verb({
     params: onTarget,
-    perform: ({ plugins }, { target }) => plugins.sweep({ target }),
+    perform: ({ plugins }, { target }, { signal }) => plugins.sweep({ target, signal }),
   }),
   /** With `apply`, installs what is behind. */
   'plugin.check': verb({

@@ -3,6 +3,7 @@ import { InstarError } from '../errors.ts'
 import { manifestText, readManifest } from '../packages/read-manifest.ts'
 import { type ComparedTree, classifyChange } from '../plugins/classify.ts'
 import { assertEngines, contributionsOf } from '../plugins/manifest.ts'
+import { spareTrees } from '../plugins/spare.ts'
 import type { Read, Target } from '../plugins/target.ts'
 import { draftTag } from '../releases/draft.ts'
 import { readListing } from '../releases/seal.ts'
@@ -19,19 +20,19 @@ export const installEffects = (world: PluginWorld) =>
       blaming(offerFault, () => resolveOffer(world, { plugin, wanted, key }, signal)),
 
     // What was proven for another target, or before a version was left, need not be fetched again.
-    look: ({ plugin, target, offer }) =>
+    look: ({ plugin, target, offer }, { signal }) =>
       blaming(offerFault, async () => {
         const [before, release] = await Promise.all([
-          find(world.target(target), plugin, offer.version),
+          find(world.target(target), plugin, offer.version, signal),
           sealedAs(world, offer),
         ])
         return { before, release }
       }),
 
-    lookBack: async ({ plugin, target: name }) => {
+    lookBack: async ({ plugin, target: name }, { signal }) => {
       const target = world.target(name)
-      const before = await find(target, plugin, null)
-      const staged = await previousOf(target, plugin, before)
+      const before = await find(target, plugin, null, signal)
+      const staged = await previousOf(target, plugin, before, signal)
       return { before, staged }
     },
 
@@ -90,21 +91,21 @@ export const installEffects = (world: PluginWorld) =>
       }
     },
 
-    snapshot: async ({ plugin, target, before }) =>
-      world.target(target).point(plugin, 'previous', before.live?.folder ?? null),
+    snapshot: async ({ plugin, target, before, staged }) => {
+      const folder = wayBack(before, staged)
+      if (folder !== before.previous) await world.target(target).point(plugin, 'previous', folder)
+    },
 
     swap: async ({ plugin, target, staged }) => world.target(target).point(plugin, 'live', staged.folder),
 
     readBack: async ({ plugin, target: name, staged, before }) => {
       const target = world.target(name)
-      const { live, previous, trees } = await assertLive(target, plugin, staged, before.live)
-      const own = trees.filter(({ seal }) => seal?.owner === target.owner)
-      const spare = own.filter(({ folder }) => folder !== live && folder !== previous)
-      const byAge = spare.sort((a, b) => (b.seal?.sealedAt ?? '').localeCompare(a.seal?.sealedAt ?? ''))
-      return {
-        change: before.live === null ? 'restart' : await changeBetween(world, target, plugin, [before.live, staged]),
-        spare: byAge.slice(world.keep).map(({ folder }) => folder),
-      }
+      const spare = spareTrees(await assertLive(target, plugin, staged, before.live), target.owner, world.keep)
+      // One more step on the target is enough: where it is needed for what is too much there, it is not asked about this.
+      const asked = spare.length === 0 ? target : null
+      // The plugin is live, whatever becomes of this question, and a restart is never too little.
+      const change = await changeBetween(world, plugin, [before.live, staged], asked).catch(() => 'restart' as const)
+      return { change, spare }
     },
 
     prune: async ({ plugin, target, spare }) => {
@@ -115,22 +116,31 @@ export const installEffects = (world: PluginWorld) =>
 
     goBack: async ({ plugin, target: name, before, staged }) => {
       const target = world.target(name)
-      if (isOvertaken(await target.shelf(plugin), [before.live, staged])) return
-      await target.point(plugin, 'live', before.live?.folder ?? null)
-      await target.point(plugin, 'previous', before.previous)
-      await assertLive(target, plugin, before.live)
+      const found = await target.shelf(plugin)
+      if (isOvertaken(found, [before.live, staged])) return
+      // A tree that is gone cannot be led to again. Where nothing was changed, it is left as it is.
+      const back = (link: 'live' | 'previous', folder: string | null) =>
+        folder === found[link] || found.trees.some((tree) => tree.folder === folder) ? folder : null
+      const live = back('live', before.live?.folder ?? null)
+      const previous = back('previous', before.previous)
+      if (live !== found.live) await target.point(plugin, 'live', live)
+      if (previous !== found.previous) await target.point(plugin, 'previous', previous)
+      const wasNone = live === null && before.live?.digest === ''
+      await assertLive(target, plugin, wasNone ? null : before.live)
     },
 
-    discard: async ({ plugin, target: name, draft: key, staged }) => {
+    discard: async ({ plugin, target: name, draft: key, staged, isBegun }) => {
       if (key !== null) {
         await using draft = await world.store.draft(plugin, key)
         await draft.discard()
       }
+      if (!isBegun) return
       const target = world.target(name)
-      const { live, previous } = await target.shelf(plugin)
-      // One that was taken as it lay there may be what is live.
-      if (staged !== null && staged.folder !== live && staged.folder !== previous)
-        await target.remove(plugin, [staged.folder])
+      if (staged !== null) {
+        const { live, previous } = await target.shelf(plugin)
+        // One that was taken as it lay there may be what is live.
+        if (staged.folder !== live && staged.folder !== previous) await target.remove(plugin, [staged.folder])
+      }
       // Installs of one plugin are serial, so what is staged under this home's name is what this one has begun.
       await target.sweep(plugin)
     },
@@ -149,14 +159,29 @@ async function sealedAs({ store, engines }: PluginWorld, offer: PluginOffer): Pr
   return { version, digest: found.digest }
 }
 
-/** What the second tree means for whoever has the first one loaded. What the store has of them is not read far away. */
+/**
+ * What a rollback leads to once `staged` is live: what is live now. Not so a tree that nobody could go back to: one without
+ * a seal, and one that is only another copy of what is put there, which is done where it is damaged.
+ */
+function wayBack({ live, previous }: Found, staged: Installed): string | null {
+  if (live === null) return null
+  return live.digest === '' || live.digest === staged.digest ? previous : live.folder
+}
+
+/**
+ * What the second tree means for whoever has the first one loaded. What the store has of them is not read on the target;
+ * what it does not have is, where a target is given.
+ */
 async function changeBetween(
   { store }: PluginWorld,
-  target: Target,
   plugin: string,
-  installed: readonly [Installed, Installed],
+  installed: readonly [Installed | null, Installed],
+  target: Target | null,
 ): Promise<PluginChange> {
-  const known = installed.map(async (one): Promise<ComparedTree | null> => {
+  const [before, after] = installed
+  // What it said of itself was not true, or it would not have been replaced.
+  if (before === null || before.digest === '' || before.digest === after.digest) return 'restart'
+  const known = [before, after].map(async (one): Promise<ComparedTree | null> => {
     const release = await store.find(plugin, one)
     if (release === null) return null
     const manifest = await manifestText(release.content).catch(() => null)
@@ -164,16 +189,22 @@ async function changeBetween(
     return listing === null ? null : { listing, manifest }
   })
   const found = await Promise.all(known)
-  const folders = installed.filter((_, at) => found[at] === null).map(({ folder }) => folder)
-  const read = await target.read(plugin, folders)
-  const trees = found.map((tree, at) => tree ?? read.find(({ folder }) => folder === installed[at]!.folder)!)
-  return classifyChange(trees[0]!, trees[1]!)
+  const folders = [before, after].filter((_, at) => found[at] === null).map(({ folder }) => folder)
+  if (folders.length > 0 && target === null) return 'restart'
+  const read = folders.length === 0 ? [] : await target!.read(plugin, folders)
+  const [old, young] = found.map((tree) => tree ?? read.shift()!)
+  return classifyChange(old!, young!)
 }
 
-async function previousOf(target: Target, plugin: string, { live, previous }: Found): Promise<Installed> {
+async function previousOf(
+  target: Target,
+  plugin: string,
+  { live, previous }: Found,
+  signal: AbortSignal,
+): Promise<Installed> {
   if (previous === null || previous === live?.folder)
     throw new InstarError('PLUGIN_NOTHING_BEFORE', `there is no version of ${plugin} to go back to`)
-  const [{ seal, digest, problems }] = (await target.read(plugin, [previous])) as [Read]
+  const [{ seal, digest, problems }] = (await target.read(plugin, [previous], signal)) as [Read]
   if (seal === null || problems.length > 0)
     throw new InstarError('PLUGIN_DAMAGED', `${plugin} ${previous}: ${problems.join('; ')}`)
   return { folder: previous, version: seal.version, digest }

@@ -22,19 +22,25 @@ export interface PluginWorld {
 }
 
 /** What a target has of a plugin. @param version The one that is wanted; null where all that is there is as good. */
-export async function find(target: Target, plugin: string, version: string | null): Promise<Found> {
-  const shelf = await target.shelf(plugin)
+export async function find(
+  target: Target,
+  plugin: string,
+  version: string | null,
+  signal: AbortSignal,
+): Promise<Found> {
+  const shelf = await target.shelf(plugin, signal)
   const { live: folder, astray, previous } = shelf
   if (folder === null) return { live: null, isWhole: false, previous }
   const seal = sealOf(shelf, folder)
   const live = { folder, version: seal?.version ?? '', digest: seal?.digest ?? '' }
   if (astray !== null || live.version !== version) return { live, isWhole: false, previous }
-  const [read] = await target.read(plugin, [folder])
+  const [read] = await target.read(plugin, [folder], signal)
   return { live, isWhole: read!.problems.length === 0, previous }
 }
 
 /**
- * What is there, when exactly this tree is live: by its seal, read through the live path.
+ * What is there, when exactly this tree is live: by its seal, read through the live path. Of one that never had a seal there
+ * is only to know that it is the one that is pointed at.
  *
  * @param before What was live before; where it is neither, somebody else has been faster.
  * @throws {InstarError} `PLUGIN_NOT_LIVE` where a reader of the live path does not find it; `PLUGIN_OVERTAKEN`.
@@ -48,7 +54,8 @@ export async function assertLive(
   const shelf = await target.shelf(plugin)
   const { live, astray } = shelf
   const digest = live === null ? undefined : (sealOf(shelf, live)?.digest ?? '')
-  if (live === (wanted?.folder ?? null) && astray === null && digest === wanted?.digest) return shelf
+  const isLedTo = live === (wanted?.folder ?? null)
+  if (isLedTo && (wanted?.digest === '' || (astray === null && digest === wanted?.digest))) return shelf
   if (isOvertaken(shelf, [before, wanted]))
     throw new InstarError('PLUGIN_OVERTAKEN', `${plugin}: another installer has put ${live} in its place`)
   const found = live === null ? 'nothing is live' : astray !== null ? `it leads to ${astray}` : `${live} is live`

@@ -26,8 +26,12 @@ test('the live link goes first, then the trees', () => {
   })
 })
 
-test('trees that cannot be removed now do not make it live again', () => {
+test('trees that cannot be removed now do not make it live again, and that they are left is said', () => {
   expect(story(there, done('unlink'), failed('clear')).split('\n').at(-1)).toContain('-> removed')
+  expect(play(pluginRemove, input, [there, done('unlink'), failed('clear', 'read-only')]).output).toMatchObject({
+    outcome: 'removed',
+    failure: { message: 'read-only' },
+  })
 })
 
 test('what is not there, and what cannot be taken away, are said', () => {

@@ -122,8 +122,19 @@ test('one that can neither be swapped in nor taken back: the others are taken ba
       if (data.phase === 'staging' && data.version === '1.0.0') await mkdir(inTheWay, { recursive: true })
     },
   })
-  const blocked = { outcome: 'blocked', reason: expect.any(String), rollBackReason: expect.any(String) }
-  expect(await swapping).toMatchObject([blocked, blocked, blocked, blocked])
+  const told = await swapping
+  expect(told).toMatchObject([
+    { plugin: 'tint', outcome: 'withheld', version: '2.0.0', from: '1.0.0' },
+    { plugin: 'shade', outcome: 'withheld', version: '2.0.0', from: '1.0.0' },
+    { plugin: '@x/hue', outcome: 'withheld', version: '2.0.0', from: null },
+    {
+      plugin: 'zest',
+      outcome: 'blocked',
+      reason: expect.any(String),
+      rollBackReason: expect.any(String),
+      hint: expect.stringContaining('`instar plugin remove zest --target local`'),
+    },
+  ])
   expect(controller.notices().at(-1)).toMatchObject({
     type: 'plugins.blocked',
     failure: { details: { plugin: 'zest' } },
@@ -154,6 +165,8 @@ test('on the command line', async () => {
   host.registry.publishHostile('shade', '3.0.0', 'symlink')
   const { code, stdout } = await host.instar('plugin', 'install', '--all-or-nothing', 'tint', 'shade')
   expect(code).toBe(5)
-  expect(stdout).toMatch(/^tint: withheld 2\.0\.0 \(live: 1\.0\.0\)\nshade: rejected 3\.0\.0 .*TREE_UNSAFE/)
+  expect(stdout).toMatch(
+    /^tint: withheld 2\.0\.0 \(live: 1\.0\.0\)\nshade: rejected 3\.0\.0 .*TREE_UNSAFE\]\n {2}hint: /,
+  )
   expect(await readFile(join(host.home, 'plugins', 'tint', 'index.js'), 'utf8')).toBe('1.0.0')
 })
