@@ -128,8 +128,15 @@ function scenario(stage: Stage, target: string, name: string, plugin: string, in
       const source = install.published ? 'the registry' : 'folders'
       if (install.live !== null) await prepareTarget(home, { config, target, plugin, versions, source })
     },
-    check: ({ home }) => inspectTarget(home, { config, target, plugin, leaves }),
+    check: ({ home }) =>
+      inspectTarget(home, { config, target, plugin, leaves, trees: treesBeside(leaves, install.live) }),
   }
 }
 
 const versions = ['0.9.0', '1.0.0']
+
+/** What is live, and what a rollback leads to. */
+function treesBeside(leaves: string | null, live: null | undefined): string[] {
+  if (leaves === null) return []
+  return live === null ? [leaves] : [leaves, leaves === '1.0.0' ? '0.9.0' : '1.0.0']
+}

@@ -59,14 +59,18 @@ export async function folderOf(home: string, name: string, version: string): Pro
 interface After extends Life {
   /** The version that is live. */
   readonly leaves: string | null
+  /** Versions of the trees that are there after a sweep that keeps no spare ones. */
+  readonly trees: readonly string[]
 }
 
 /**
  * What must hold of a target once its run has ended, whatever befell it: the journal is sound, nothing is under way, what
  * is live is whole, and so is each tree beside it. Of what was killed, no process is left but the connection that ssh keeps
- * for a while; the controller that looks here has that one too, and ends it. After a sweep there is no litter.
+ * for a while; the controller that looks here has that one too, and ends it. After a sweep there is no litter, and no tree
+ * but those that are wanted.
  */
-export async function inspectTarget(home: string, { config, target: name, plugin, leaves }: After): Promise<void> {
+export async function inspectTarget(home: string, after: After): Promise<void> {
+  const { config, target: name, plugin, leaves, trees } = after
   const target = placed(name, home)
   const directory = dirname(home)
   expect((await verifyJournal(join(home, 'journal'))).problems).toEqual([])
@@ -75,7 +79,8 @@ export async function inspectTarget(home: string, { config, target: name, plugin
     'what a killed program has left at work',
   )
   {
-    await using controller = await openController({ home, config: parseConfig(config, '/'), schedule: false })
+    const sparing = parseConfig({ ...(config as object), plugins: { policy: { keep: 0 } } }, '/')
+    await using controller = await openController({ home, config: sparing, schedule: false })
     expect(controller.state().runs, 'runs under way').toEqual([])
     await controller.plugins.sweep({ target })
     const found = (await controller.plugins.list({ target })).find((one) => one.name === plugin)
@@ -84,6 +89,7 @@ export async function inspectTarget(home: string, { config, target: name, plugin
   }
   await disconnected(directory)
   expect(await damagedIn(folderIn(home, target), plugin), 'trees that are not as they were sealed').toEqual([])
+  expect(await treesIn(folderIn(home, target), plugin), 'trees').toEqual([...trees].sort())
   expect(await litterIn(directory), 'what is left behind').toEqual([])
 }
 
@@ -94,6 +100,15 @@ export async function damagedIn(folder: string, plugin: string): Promise<string[
   const names = trees.map((tree) => tree.folder)
   const reads = await target.read(plugin, names)
   return reads.filter(({ problems }) => problems.length > 0).map(({ folder }) => folder)
+}
+
+/** Versions of all that is on a shelf, with a seal or without, but for links. */
+async function treesIn(folder: string, plugin: string): Promise<string[]> {
+  const names = await readdir(join(folder, '.instar', plugin)).catch(() => [])
+  return names
+    .filter((name) => name !== 'previous')
+    .map((name) => name.split('-')[0]!)
+    .sort()
 }
 
 export async function litterIn(directory: string): Promise<string[]> {

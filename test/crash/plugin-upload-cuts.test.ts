@@ -186,7 +186,7 @@ test('what a program that is killed in mid-upload leaves on the far side is remo
       const { code, stderr } = await live({ program, args, directory, timeoutMs: 60_000 }, 0, null)
       expect({ code, stderr }).toMatchObject({ code: 0 })
       expect(await litterIn(far), `seed ${seed}, round ${round}: killed when ${files} files were there`).toEqual([])
-      await inspectTarget(home, { ...life, leaves: '2.0.0' })
+      await inspectTarget(home, { ...life, leaves: '2.0.0', trees: ['1.0.0', '2.0.0'] })
     } finally {
       await rm(directory, { recursive: true, force: true })
     }

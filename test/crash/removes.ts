@@ -45,6 +45,7 @@ function scenario(stage: Stage, target: string, name: string, remove: Remove): S
       const versions = isThere ? ['1.0.0'] : []
       await prepareTarget(home, { config, target, plugin, versions, source: 'folders' })
     },
-    check: ({ home }) => inspectTarget(home, { config, target, plugin, leaves }),
+    check: ({ home }) =>
+      inspectTarget(home, { config, target, plugin, leaves, trees: leaves === null ? [] : [leaves] }),
   }
 }
