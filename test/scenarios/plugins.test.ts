@@ -1,14 +1,17 @@
-import { execFile } from 'node:child_process'
+import { type ChildProcess, spawn } from 'node:child_process'
+import { randomBytes } from 'node:crypto'
+import { once } from 'node:events'
+import { existsSync } from 'node:fs'
 import { chmod, cp, mkdir, readdir, readFile, rename, rm, symlink, writeFile } from 'node:fs/promises'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { promisify } from 'node:util'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import type { Controller } from '../../src/controller.ts'
 import { listPlugins } from '../../src/plugins/index.ts'
 import { type HostileTree, tarball } from '../../src/testing/tarball.ts'
+import { GoBetween } from '../support/go-between.ts'
 import { Ground, groundKinds, type Place } from '../support/grounds.ts'
-import { Host } from '../support/host.ts'
+import { cli, Host } from '../support/host.ts'
 
 // The scenarios *Plugins*, by number, each on every kind of target. Real controllers, real trees, a real registry on
 // loopback, a real sshd, and a root with nothing but BusyBox in namespaces of its own.
@@ -40,6 +43,17 @@ class Scene implements AsyncDisposable {
   async litter(): Promise<string[]> {
     const entries = await readdir(this.plugins, { recursive: true }).catch(() => [])
     return [...entries.filter((path) => /\.(staging|link)-/.test(path)), ...(await this.host.residue())]
+  }
+
+  /** Where the trees of a plugin lie. */
+  shelf(name = 'tint'): string {
+    return join(this.plugins, '.instar', name)
+  }
+
+  /** The built command line on a home, in a process that can be killed. */
+  run(home: string, ...args: string[]): ChildProcess {
+    const words = [cli, '--json', '--home', home, '--config', this.host.configFile, 'plugin', ...args]
+    return spawn(process.execPath, words, { stdio: ['ignore', 'pipe', 'ignore'] })
   }
 
   async live(controller: Controller, name = 'tint'): Promise<string | null> {
@@ -102,7 +116,8 @@ describe.each(groundKinds)('on %s', (kind) => {
         looks += 1
       }
     })()
-    for (let round = 0; round < 20; round += 1) {
+    // Far away, each takes a while; a thousand swaps are made on this machine (`plugin-swaps`).
+    for (let round = 0; round < (kind === 'this machine' ? 20 : 8); round += 1) {
       const version = round % 2 === 0 ? '2.0.0' : '1.0.0'
       expect(await controller.plugins.install(`tint@${version}`, on)).toMatchObject({ outcome: 'installed', version })
     }
@@ -145,42 +160,191 @@ describe.each(groundKinds)('on %s', (kind) => {
       expect(await readFile(scene.entry(), 'utf8')).toBe("export default '1.0.0'")
       expect(await controller.plugins.verify('tint', on)).toMatchObject([{ whole: true }])
     })
+
+    test('a damaged version that is installed again is not what a rollback leads to', async () => {
+      await using scene = await Scene.make(ground)
+      const { host, on } = scene
+      for (const version of ['1.0.0', '2.0.0']) scene.publish(version)
+      await using controller = await host.open()
+      for (const version of ['1.0.0', '2.0.0']) await controller.plugins.install(`tint@${version}`, on)
+      await writeFile(scene.entry(), 'altered')
+      expect(await controller.plugins.install('tint@2.0.0', on)).toMatchObject({
+        outcome: 'installed',
+        from: '2.0.0',
+        change: 'restart',
+      })
+      expect(await controller.plugins.rollback('tint', on)).toMatchObject({ outcome: 'installed', version: '1.0.0' })
+      expect(await readFile(scene.entry(), 'utf8')).toBe("export default '1.0.0'")
+      expect(await controller.plugins.rollback('tint', on)).toMatchObject({ outcome: 'installed', version: '2.0.0' })
+      expect(await controller.plugins.verify('tint', on)).toMatchObject([{ whole: true }])
+    })
+
+    test('a live tree that is gone, and the whole shelf: it is said so, and installing again repairs it', async () => {
+      await using scene = await Scene.make(ground)
+      const { host, on } = scene
+      for (const version of ['1.0.0', '2.0.0']) scene.publish(version)
+      await using controller = await host.open()
+      for (const version of ['1.0.0', '2.0.0']) await controller.plugins.install(`tint@${version}`, on)
+      const [live] = (await readdir(scene.shelf())).filter((name) => name.startsWith('2.0.0'))
+      await rm(join(scene.shelf(), live!), { recursive: true })
+      const gone = [{ name: 'tint', whole: false, problems: ['it leads to nowhere'] }]
+      expect(await controller.plugins.verify(undefined, on)).toMatchObject(gone)
+      expect(await controller.plugins.install('tint@2.0.0', on)).toMatchObject({ outcome: 'installed', from: null })
+      expect(await controller.plugins.rollback('tint', on)).toMatchObject({ outcome: 'installed', version: '1.0.0' })
+
+      await rm(scene.shelf(), { recursive: true })
+      expect(await controller.plugins.verify('tint', on)).toMatchObject(gone)
+      expect(await controller.plugins.install('tint@2.0.0', on)).toMatchObject({ outcome: 'installed', from: null })
+      expect(await controller.plugins.verify(undefined, on)).toMatchObject([{ whole: true }])
+      expect(await scene.litter()).toEqual([])
+    })
+
+    describe('at each step', () => {
+      test('a step that is refused: what was live is live, and nothing is left', async () => {
+        // Look, put, note what to go back to, swap, read back; and then the way back, which begins with another look.
+        const cases = [
+          { refused: 1, outcome: 'failed', knows: false, steps: 1 },
+          { refused: 2, outcome: 'failed', knows: true, steps: 3 },
+          { refused: 3, outcome: 'rolled-back', knows: true, steps: 8 },
+          { refused: 4, outcome: 'rolled-back', knows: true, steps: 10 },
+          { refused: 5, outcome: 'rolled-back', knows: true, steps: 12 },
+        ]
+        await using host = await Host.make()
+        await using between = await GoBetween.make(ground, host.directory)
+        const versions = Array.from({ length: cases.length + 2 }, (_, minor) => `1.${minor}.0`)
+        for (const version of versions) host.registry.publish('tint', version, { 'index.js': version })
+        await using controller = await host.open()
+        const { plugins } = controller
+        const on = { target: between.target }
+        for (const version of versions.slice(0, 2)) await plugins.install(`tint@${version}`, on)
+        for (const [at, { refused, outcome, knows, steps }] of cases.entries()) {
+          const [previous, live, next] = versions.slice(at) as [string, string, string]
+          await between.spoil({ refused: [refused] })
+          expect(await plugins.install(`tint@${next}`, on)).toMatchObject({
+            outcome,
+            from: knows ? live : null,
+            code: 'TARGET_UNREACHABLE',
+            reason: expect.stringContaining(`step ${refused} is refused`),
+            hint: expect.stringContaining('by hand'),
+          })
+          expect(await between.steps()).toBe(steps)
+          expect(await plugins.list(on)).toMatchObject([
+            { version: live, previous, kept: expect.not.arrayContaining([next]) },
+          ])
+          expect(await readFile(join(between.folder, 'tint', 'index.js'), 'utf8')).toBe(live)
+          expect(await readdir(join(between.folder, '.instar', 'tint'))).not.toContainEqual(
+            expect.stringMatching(/^\./),
+          )
+          expect(await plugins.install(`tint@${next}`, on)).toMatchObject({ outcome: 'installed', from: live })
+        }
+      })
+
+      test('and the way back too: both are named, and what to type', async () => {
+        await using host = await Host.make()
+        await using between = await GoBetween.make(ground, host.directory)
+        for (const version of ['1.0.0', '2.0.0']) host.registry.publish('tint', version, { 'index.js': version })
+        host.registry.publishHostile('shade', '1.0.0', 'symlink')
+        const on = ['--target', between.target]
+        await host.instar('plugin', 'install', ...on, 'tint@1.0.0')
+        await between.spoil({ refused: [5, 6] })
+        // The other one is only refused, and that is not the worst of it.
+        const { code, stdout } = await host.instar('plugin', 'install', ...on, 'tint@2.0.0', 'shade')
+        expect(code).toBe(1)
+        const shown = kind === 'a host over ssh' ? on.join(' ') : `--target '${between.target}'`
+        expect(stdout).toMatch(/^tint: blocked 2\.0\.0 \(live: 1\.0\.0\): .*step 5.*put back either: .*step 6/)
+        const [, hint, refusal, hintOfRefusal] = stdout.split('\n')
+        const [verify, repair] = [`plugin verify tint ${shown}`, `plugin install tint@1.0.0 ${shown}`]
+        expect(hint).toBe(`  hint: See what is live with \`instar ${verify}\`, then type \`instar ${repair}\`.`)
+        expect(refusal).toMatch(/^shade: rejected 1\.0\.0: .* \[TREE_UNSAFE\]$/)
+        expect(hintOfRefusal).toMatch(/^ {2}hint: .*Do not use it/)
+        await using controller = await host.open()
+        const at = { target: between.target }
+        expect(await controller.plugins.verify(undefined, at)).toMatchObject([{ version: '2.0.0', whole: true }])
+        expect(await controller.plugins.install('tint@1.0.0', at)).toMatchObject({
+          outcome: 'installed',
+          from: '2.0.0',
+        })
+      })
+    })
   })
 
-  test('4: the same plugin installed twice at once, also by two homes: both end complete, nothing is nested', async () => {
-    await using scene = await Scene.make(ground)
-    const { host, on } = scene
-    scene.publish('1.0.0')
-    scene.publish('2.0.0')
-    await using controller = await host.open()
-    const results = await Promise.all(
-      ['1.0.0', '2.0.0', '1.0.0'].map((v) => controller.plugins.install(`tint@${v}`, on)),
-    )
-    expect(results.map(({ outcome }) => outcome)).toEqual(['installed', 'installed', 'installed'])
-    expect(await scene.live(controller)).toBe('1.0.0')
-    expect((await readdir(join(scene.plugins, 'tint'))).sort()).toEqual(['.complete', 'index.js', 'package.json'])
+  test('4: the same plugin installed twice at once, by two processes with two homes: both end complete, one whole version is live', async () => {
+    await using host = await Host.make()
+    await using between = await GoBetween.make(ground, host.directory)
+    for (const version of ['1.0.0', '2.0.0']) host.registry.publish('tint', version, { 'index.js': version })
+    const { target, folder } = between
+    const installed = async (home: string, version: string) => {
+      const { code, stdout } = await host.instar(
+        '--home',
+        home,
+        'plugin',
+        'install',
+        '--target',
+        target,
+        `tint@${version}`,
+      )
+      return `${code} ${stdout}`
+    }
+    const homes = ['one', 'other'].map((name) => join(host.directory, name)) as [string, string]
+    for (let round = 0; round < 2; round += 1) {
+      const told = await Promise.all([installed(homes[0], '1.0.0'), installed(homes[1], '2.0.0')])
+      for (const each of told)
+        expect(each).toMatch(/^(0 tint: (installed|current) |1 tint: failed .*\[PLUGIN_OVERTAKEN\])/)
+      const live = await readFile(join(folder, 'tint', 'index.js'), 'utf8')
+      expect(told[live === '1.0.0' ? 0 : 1]).toMatch(/^0 /)
+      expect((await readdir(join(folder, 'tint'))).sort()).toEqual(['.complete', 'index.js', 'package.json'])
+      expect((await readdir(join(folder, '.instar', 'tint'))).filter((name) => name.startsWith('.'))).toEqual([])
+      expect(await listPlugins(folder)).toMatchObject({ plugins: [{ name: 'tint', version: live }], leftOut: [] })
+    }
   })
 
   describe('6: a hostile tree is refused, nothing is written outside, nothing remains', () => {
+    let scene: Scene
+    let controller: Controller
+    let canaries: Record<string, string>
+    let minor = 0
+
+    /** Files as the hostile trees would write them, wherever they are around the home and the target. */
+    const outside = async () => {
+      const found: Record<string, string> = {}
+      for (const folder of new Set([scene.host.directory, dirname(scene.plugins)]))
+        for (const path of await readdir(folder, { recursive: true }))
+          if (/(^|\/)outside\.txt$/.test(path)) found[join(folder, path)] = await readFile(join(folder, path), 'utf8')
+      return { ...found, '/tmp/instar-outside.txt': existsSync('/tmp/instar-outside.txt') ? 'written' : 'absent' }
+    }
+
+    beforeAll(async () => {
+      scene = await Scene.make(ground)
+      scene.publish('1.0.0')
+      controller = await scene.host.open()
+      await controller.plugins.install('tint', scene.on)
+      // Where a step or two up would lead to.
+      const { directory, home } = scene.host
+      for (const folder of [directory, join(home, 'releases', 'plugin', 'tint'), scene.plugins, scene.shelf()])
+        await writeFile(join(folder, 'outside.txt'), 'a canary')
+      canaries = await outside()
+      expect(Object.values(canaries).filter((text) => text === 'a canary')).toHaveLength(4)
+    })
+
+    afterAll(() => scene?.[Symbol.asyncDispose]())
+
     const kinds: HostileTree[] = [
       ...(['symlink', 'hard-link', 'parent-path', 'absolute-path', 'device', 'fifo', 'case-collision'] as const),
       ...(['many-files', 'bomb', 'reserved-name', 'wrong-name', 'wrong-version', 'no-manifest'] as const),
     ]
     test.each(kinds)('%s', async (kind) => {
-      await using scene = await Scene.make(ground)
-      const { host, on } = scene
-      scene.publish('1.0.0')
-      await using controller = await host.open()
-      await controller.plugins.install('tint', on)
-      host.registry.publishHostile('tint', '1.1.0', kind)
-      expect(await controller.plugins.install('tint', on)).toMatchObject({
+      minor += 1
+      const version = `1.${minor}.0`
+      scene.host.registry.publishHostile('tint', version, kind)
+      expect(await controller.plugins.install('tint', scene.on)).toMatchObject({
         outcome: 'rejected',
-        version: '1.1.0',
+        version,
         from: '1.0.0',
         code: expect.stringMatching(/^(TREE|MANIFEST)_/),
       })
       expect(await scene.live(controller)).toBe('1.0.0')
       expect(await scene.litter()).toEqual([])
+      expect(await outside()).toEqual(canaries)
     })
 
     test('a seal in a folder that is given as a source', async () => {
@@ -197,6 +361,29 @@ describe.each(groundKinds)('on %s', (kind) => {
       expect(await controller.plugins.install(folder, on)).toMatchObject({ outcome: 'rejected', code: 'TREE_UNSAFE' })
       expect(await controller.plugins.list(on)).toEqual([])
     })
+  })
+
+  test('9: a target that reports success and has written elsewhere is found out by reading back', async () => {
+    await using host = await Host.make()
+    await using between = await GoBetween.make(ground, host.directory)
+    for (const version of ['1.0.0', '2.0.0']) host.registry.publish('tint', version, { 'index.js': version })
+    await using controller = await host.open()
+    const on = { target: between.target }
+    await controller.plugins.install('tint@1.0.0', on)
+    const { folder, other } = between
+    await cp(folder, other, { recursive: true, verbatimSymlinks: true })
+    await between.spoil({ elsewhere: [2, 3, 4] })
+    expect(await controller.plugins.install('tint@2.0.0', on)).toMatchObject({
+      outcome: 'rolled-back',
+      from: '1.0.0',
+      code: 'PLUGIN_NOT_LIVE',
+      reason: expect.stringMatching(/1\.0\.0-\w+ is live, where 2\.0\.0-\w+ should be/),
+    })
+    const entries = [folder, other].map((one) => readFile(join(one, 'tint', 'index.js'), 'utf8'))
+    expect(await Promise.all(entries)).toEqual(['1.0.0', '2.0.0'])
+    expect(await controller.plugins.verify(undefined, on)).toMatchObject([{ version: '1.0.0', whole: true }])
+    await rm(other, { recursive: true })
+    expect(await controller.plugins.install('tint@2.0.0', on)).toMatchObject({ outcome: 'installed', from: '1.0.0' })
   })
 
   test('9: what is in the way of the live path is not written into', async () => {
@@ -390,6 +577,7 @@ describe.each(groundKinds)('on %s', (kind) => {
     await controller.plugins.install('shade', on)
     expect(await controller.plugins.remove('tint', on)).toMatchObject({ outcome: 'removed', version: '1.0.0' })
     expect((await controller.plugins.list(on)).map(({ name }) => name)).toEqual(['shade'])
+    expect(await controller.plugins.verify(undefined, on)).toMatchObject([{ name: 'shade', whole: true }])
     await expect(controller.plugins.remove('tint', on)).rejects.toMatchObject({ code: 'PLUGIN_UNKNOWN' })
     expect((await listPlugins(scene.plugins)).plugins.map(({ name }) => name)).toEqual(['shade'])
   })
@@ -398,35 +586,34 @@ describe.each(groundKinds)('on %s', (kind) => {
     await using scene = await Scene.make(ground)
     const { host, on } = scene
     scene.publish('1.0.0')
-    scene.publish('2.0.0', { 'large.bin': 'x'.repeat(4_000_000) })
     await host.instar('plugin', 'install', '--target', on.target, 'tint@1.0.0')
-    for (const delayMs of [150, 250, 350, 450]) {
-      const { cli } = await import('../support/host.ts')
-      const args = [
-        cli,
-        '--home',
-        host.home,
-        '--config',
-        host.configFile,
-        'plugin',
-        'install',
-        '--target',
-        on.target,
-        'tint@2.0.0',
-      ]
-      const run = promisify(execFile)(process.execPath, args).catch((error) => error)
-      await sleep(delayMs)
-      ;(run as any).child?.kill('SIGKILL')
-      await run
+    let killed = 0
+    for (const [at, phase] of ['fetching', 'staging', 'placed'].entries()) {
+      // One that was proven before would not be fetched.
+      const version = `2.${at}.0`
+      scene.publish(version, { 'large.bin': randomBytes(1_000_000).toString('hex') })
+      const child = scene.run(host.home, 'install', '--target', on.target, `tint@${version}`)
+      const ended = once(child, 'exit')
+      child.stdout!.on('data', (lines: Buffer) => {
+        if (lines.includes(`"phase":"${phase}"`)) child.kill('SIGKILL')
+      })
+      // No progress tells of what comes after.
+      while (phase === 'placed' && child.exitCode === null && child.signalCode === null) {
+        if ((await readdir(scene.shelf())).some((name) => name.startsWith(version))) child.kill('SIGKILL')
+        await sleep(1)
+      }
+      await ended
+      if (child.signalCode === 'SIGKILL') killed += 1
       await using controller = await host.open()
       while (controller.state().runs.length > 0) await sleep(10)
-      expect(['1.0.0', '2.0.0']).toContain(await scene.live(controller))
+      expect(['1.0.0', version]).toContain(await scene.live(controller))
       expect(await controller.plugins.verify('tint', on)).toMatchObject([{ whole: true }])
       await controller.plugins.sweep(on)
       expect(await scene.litter()).toEqual([])
       await controller.plugins.install('tint@1.0.0', on)
       await controller.close()
     }
+    expect(killed).toBeGreaterThan(0)
   })
 
   test('a target that is copied elsewhere still works: nothing in it is absolute', async () => {
@@ -440,4 +627,32 @@ describe.each(groundKinds)('on %s', (kind) => {
     await rm(scene.plugins, { recursive: true })
     expect((await listPlugins(copy)).plugins).toMatchObject([{ name: '@x/hue', version: '1.0.0' }])
   })
+})
+
+test('trees that a removal could not remove are told, are none of a loader, and go with a sweep', async () => {
+  await using ground = await Ground.make('this machine')
+  await using host = await Host.make()
+  await using between = await GoBetween.make(ground, host.directory)
+  for (const version of ['1.0.0', '2.0.0']) host.registry.publish('tint', version, {})
+  const on = ['--target', between.target]
+  {
+    await using controller = await host.open()
+    for (const version of ['1.0.0', '2.0.0']) await controller.plugins.install(`tint@${version}`, { target: on[1] })
+    await controller.close()
+  }
+  // Is it known, what is there, take it away, is it gone; nothing before, what is there, sweep, and the trees.
+  await between.spoil({ refused: [8] })
+  const { code, stdout } = await host.instar('plugin', 'remove', 'tint', ...on)
+  expect(code).toBe(0)
+  expect(stdout).toMatch(/^tint: removed 2\.0\.0; its trees are left: .*step 8 is refused \[TARGET_UNREACHABLE\]\n/)
+  expect(stdout).toMatch(/\n {2}hint: `instar plugin sweep --target .*` removes what is left\.\n$/)
+  await using controller = await host.open()
+  const { plugins } = controller
+  const at = { target: between.target }
+  expect(await plugins.list(at)).toMatchObject([{ name: 'tint', version: null, kept: ['1.0.0', '2.0.0'] }])
+  expect(await plugins.verify(undefined, at)).toEqual([])
+  const { removed } = await plugins.sweep(at)
+  expect(removed.filter((path) => /\.instar\/tint\/[12]\.0\.0-\w+$/.test(path))).toHaveLength(2)
+  expect(await plugins.list(at)).toEqual([])
+  expect(await readdir(join(between.folder, '.instar', 'tint'))).toEqual([])
 })
