@@ -1,4 +1,8 @@
 /** The statecharts, by name. The `instar/machines` subpath. */
+import { appInstall } from './app-install.ts'
+import { appInstance } from './app-instance.ts'
+import { appRemove } from './app-remove.ts'
+import { appUpgrade } from './app-upgrade.ts'
 import { daemonHandoff } from './daemon-handoff.ts'
 import { daemonSupervision } from './daemon-supervision.ts'
 import { daemonTakeover } from './daemon-takeover.ts'
@@ -8,7 +12,28 @@ import { pluginSet } from './plugin-set.ts'
 import { runtimeAdjust } from './runtime-adjust.ts'
 import { runtimeLaunch } from './runtime-launch.ts'
 import { runtimeUpdate } from './runtime-update.ts'
+import { workspaceAdjust } from './workspace-adjust.ts'
 
+export type * from './app.ts'
+export type { AppInstallContext, AppInstallInput, AppInstallNotice, AppInstallResult } from './app-install.ts'
+export type {
+  InstanceAnswer,
+  InstanceContext,
+  InstanceEvent,
+  InstanceInput,
+  InstanceNotice,
+} from './app-instance.ts'
+export type { AppRemoveInput, AppRemoveNotice, AppRemoveResult } from './app-remove.ts'
+export type {
+  Behind,
+  UpgradeContext,
+  UpgradeInput,
+  UpgradeNotice,
+  UpgradeOutcome,
+  UpgradePolicy,
+  UpgradeResult,
+  WorkspaceResult,
+} from './app-upgrade.ts'
 export type * from './daemon.ts'
 export type { Committed, HandoffContext, HandoffInput, HandoffNotice, HandoffOutput } from './daemon-handoff.ts'
 export type * from './daemon-supervision.ts'
@@ -39,7 +64,12 @@ export type {
   OwedStrike,
 } from './runtime-launch.ts'
 export type { Evidence, UpdateContext, UpdateNotice, UpdateOutcome, UpdateResult } from './runtime-update.ts'
+export type { WorkspaceInput, WorkspaceNotice } from './workspace-adjust.ts'
 export {
+  appInstall,
+  appInstance,
+  appRemove,
+  appUpgrade,
   daemonHandoff,
   daemonSupervision,
   daemonTakeover,
@@ -49,9 +79,14 @@ export {
   runtimeAdjust,
   runtimeLaunch,
   runtimeUpdate,
+  workspaceAdjust,
 }
 
 export const machines = {
+  'app-install': appInstall,
+  'app-instance': appInstance,
+  'app-remove': appRemove,
+  'app-upgrade': appUpgrade,
   'daemon-handoff': daemonHandoff,
   'daemon-supervision': daemonSupervision,
   'daemon-takeover': daemonTakeover,
@@ -61,6 +96,7 @@ export const machines = {
   'runtime-adjust': runtimeAdjust,
   'runtime-launch': runtimeLaunch,
   'runtime-update': runtimeUpdate,
+  'workspace-adjust': workspaceAdjust,
 } as const
 
 export type MachineName = keyof typeof machines

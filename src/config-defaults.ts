@@ -14,5 +14,14 @@ export const pluginDefaults = {
   policy: { signatures: 'prefer', keep: 2 },
 } as const
 
+/** About apps. */
+export const appDefaults = {
+  capabilities: [] as string[],
+  handshakeTimeoutMs: 30_000,
+  drainMs: 30_000,
+  callWaitMs: 60_000,
+  policy: { parallel: 4, rollbackWhenFailed: 0.5, signatures: 'prefer', keep: 2 },
+} as const
+
 /** And about the journal. */
 export const journalDefaults = { padBytes: 0 } as const

@@ -3,7 +3,7 @@ import { readFile, stat } from 'node:fs/promises'
 import { dirname, isAbsolute, join, resolve } from 'node:path'
 import validRange from 'semver/ranges/valid.js'
 import * as z from 'zod'
-import { journalDefaults, pluginDefaults, sessionDefaults } from './config-defaults.ts'
+import { appDefaults, journalDefaults, pluginDefaults, sessionDefaults } from './config-defaults.ts'
 import { InstarError } from './errors.ts'
 import { didYouMean } from './nearest.ts'
 import { readAddress } from './plugins/address.ts'
@@ -345,6 +345,49 @@ const plugins = known({
     .describe('What is accepted, and what is kept.'),
 })
 
+const apps = known({
+  capabilities: z
+    .array(z.string().min(1).max(100))
+    .max(100)
+    .default(appDefaults.capabilities)
+    .describe('What this host can do, by the names that manifests of apps ask for.'),
+  handshakeTimeoutMs: milliseconds(100, 600_000)
+    .default(appDefaults.handshakeTimeoutMs)
+    .describe('How long a process may take to answer its handshake.'),
+  drainMs: milliseconds(0, 3_600_000)
+    .default(appDefaults.drainMs)
+    .describe('How long a process that is replaced may take for the calls it has.'),
+  callWaitMs: milliseconds(0, 3_600_000)
+    .default(appDefaults.callWaitMs)
+    .describe('How long a call waits for a process that is being started.'),
+  policy: known({
+    parallel: z
+      .int()
+      .min(1)
+      .max(64)
+      .default(appDefaults.policy.parallel)
+      .describe('How many workspaces are upgraded at the same time.'),
+    rollbackWhenFailed: z
+      .number()
+      .min(0)
+      .max(1)
+      .default(appDefaults.policy.rollbackWhenFailed)
+      .describe('Once more than this part of the workspaces has failed, all go back; 1: none ever does.'),
+    signatures: z
+      .enum(['off', 'prefer', 'require'])
+      .default(appDefaults.policy.signatures)
+      .describe('Registry signatures: not looked at, checked where present, or demanded.'),
+    keep: z
+      .int()
+      .min(0)
+      .max(100)
+      .default(appDefaults.policy.keep)
+      .describe('Versions of an app that are kept beside the current one and the one before.'),
+  })
+    .prefault({})
+    .describe('How upgrades are carried out.'),
+})
+
 const journal = known({
   padBytes: z
     .literal([0, 512, 4096])
@@ -364,6 +407,7 @@ export const configSchema = known({
     .describe('The package registry; the one that npm is configured to use on this machine where absent.'),
   runtimes: z.record(runtimeName, runtime).default({}).describe('The runtimes this controller looks after, by name.'),
   plugins: plugins.prefault({}).describe('Where plugins are installed.'),
+  apps: apps.prefault({}).describe('The apps of an organisation.'),
   sessions: sessions.prefault({}).describe('The terminals, and the daemons that hold them.'),
   journal: journal.prefault({}).describe('How the journal is written.'),
 })
@@ -385,12 +429,14 @@ export type PolicyConfig = ParsedRuntime['policy']
 export type PluginsConfig = Omit<Parsed['plugins'], 'subscriptions'> & {
   readonly subscriptions: Readonly<Record<string, Subscription>>
 }
+export type AppsConfig = Parsed['apps']
 export type SessionsConfig = Parsed['sessions']
 
 export interface Config {
   readonly registry?: string
   readonly runtimes: Readonly<Record<string, RuntimeConfig>>
   readonly plugins: PluginsConfig
+  readonly apps: AppsConfig
   readonly sessions: SessionsConfig
   readonly journal: Parsed['journal']
 }
@@ -448,7 +494,7 @@ export function parseConfig(value: unknown, folder: string, source = 'the config
       source,
       result.error.issues.flatMap((issue) => problemsIn(issue, [])),
     )
-  const { registry, runtimes, plugins, sessions, journal } = result.data
+  const { registry, runtimes, plugins, apps, sessions, journal } = result.data
   const problems: ConfigProblem[] = []
   const resolved = Object.entries(runtimes).map(([name, entry]) => {
     const provide = resolveProvided(entry.provide, folder, (at, message) =>
@@ -471,6 +517,7 @@ export function parseConfig(value: unknown, folder: string, source = 'the config
     ...(registry !== undefined && { registry }),
     runtimes: Object.fromEntries(resolved),
     plugins: { ...plugins, subscriptions: Object.fromEntries(subscriptions) },
+    apps,
     sessions: resolveCommand(sessions, folder),
     journal,
   }

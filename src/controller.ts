@@ -1,5 +1,9 @@
 import { join } from 'node:path'
 import {
+  appInstall,
+  appInstance,
+  appRemove,
+  appUpgrade,
   daemonSupervision,
   type InstallContext,
   type LaunchContext,
@@ -12,28 +16,36 @@ import {
   type SetMember,
   type SetResult,
   type UpdateContext,
+  workspaceAdjust,
 } from '../machines/index.ts'
 import type { Candidate, ReleaseRef } from '../machines/runtime.ts'
 import { type Config, loadConfig, type RuntimeConfig } from './config.ts'
 import { Daemons } from './daemons.ts'
 import { type ErrorRecord, errorRecord, InstarError } from './errors.ts'
+import { appInstallEffects } from './flows/app-install.ts'
+import { instanceEffects } from './flows/app-instance.ts'
+import { appRemoveEffects } from './flows/app-remove.ts'
+import { upgradeEffects } from './flows/app-upgrade.ts'
+import { type AppWorld, openAppWorld } from './flows/app-world.ts'
 import { supervisionEffects } from './flows/daemon-supervision.ts'
 import type { DaemonWorld } from './flows/daemon-world.ts'
 import { installEffects } from './flows/plugin-install.ts'
 import { removeEffects } from './flows/plugin-remove.ts'
 import { setEffects } from './flows/plugin-set.ts'
-import { publishedOffer } from './flows/plugin-source.ts'
+import { registryOffer } from './flows/plugin-source.ts'
 import type { PluginWorld } from './flows/plugin-world.ts'
 import { adjustEffects } from './flows/runtime-adjust.ts'
 import { launchEffects } from './flows/runtime-launch.ts'
 import { updateEffects } from './flows/runtime-update.ts'
 import { type RuntimeWorld, recordsIn } from './flows/runtime-world.ts'
+import { workspaceEffects } from './flows/workspace-adjust.ts'
 import { frozen } from './frozen.ts'
 import { held, unattended } from './held.ts'
 import { openHome, resolveHome } from './home.ts'
 import type { JournalRecord, ReadRange } from './journal/cursor.ts'
 import { type FollowOptions, type Journal, openJournal } from './journal/journal.ts'
 import { harmless, type Logger, silent } from './logger.ts'
+import { ManagedApps, ManagedWorkspaces } from './managed-apps.ts'
 import type { ManagedDaemon } from './managed-daemon.ts'
 import { ManagedPlugins } from './managed-plugins.ts'
 import { ManagedRuntime, type RuntimeStatus } from './managed-runtime.ts'
@@ -73,6 +85,10 @@ export interface ControllerOptions {
     runtime: string,
     arms: readonly Candidate[],
   ) => readonly Candidate[] | Promise<readonly Candidate[]>
+  readonly apps?: {
+    /** Gives the secret that is kept under a name. Default: none is known. */
+    readonly credential?: (name: string, place: { readonly app: string; readonly workspace: string }) => Promise<string>
+  }
   readonly sessions?: {
     /** The program that a daemon is, for a host that is one bundle. Default: the configuration's, else this package's. */
     readonly command?: DaemonCommand
@@ -133,6 +149,8 @@ export class Controller implements AsyncDisposable {
   /** The session daemons, by name. */
   readonly daemons: Daemons
   readonly plugins: ManagedPlugins
+  readonly apps: ManagedApps
+  readonly workspaces: ManagedWorkspaces
   private readonly managed: ReadonlyMap<string, ManagedRuntime>
   private closing: Promise<void> | null = null
   private readonly closers: (() => Promise<void>)[] = []
@@ -158,13 +176,17 @@ export class Controller implements AsyncDisposable {
     private readonly pluginWorld: PluginWorld,
     private readonly targets: Targets,
     development: boolean,
+    private readonly appWorld: AppWorld,
   ) {
+    const appsHost = { interpreter, world: appWorld, policy: config.apps.policy }
+    this.apps = new ManagedApps(appsHost)
+    this.workspaces = new ManagedWorkspaces(appsHost)
     this.plugins = new ManagedPlugins({
       interpreter,
       targets,
       subscriptions: config.plugins.subscriptions,
       keep: pluginWorld.keep,
-      resolve: (plugin, wanted, signal) => held(publishedOffer(pluginWorld, { plugin, wanted }, signal), signal),
+      resolve: (plugin, wanted, signal) => held(registryOffer(pluginWorld, plugin, wanted, signal), signal),
     })
     this.daemons = new Daemons(config.sessions, { interpreter, world: daemonWorld, autoUpdate })
     const host = { home, interpreter, store, development }
@@ -217,13 +239,23 @@ export class Controller implements AsyncDisposable {
       inUse: (plugin) => (interpreter === undefined ? [] : pluginReleasesInUse(interpreter, plugin)),
       target: (address) => targets.at(address),
     }
+    let opened: (interpreter: Interpreter) => void
+    const opening = new Promise<Interpreter>((resolve) => {
+      opened = resolve
+    })
+    const appWorld = await openAppWorld(home, config, {
+      observe,
+      ...options.apps,
+      running: () => opening,
+      now: () => interpreter,
+    })
     let die: (error: Error) => void
     const failed = new Promise<Error>((resolve) => {
       die = resolve
     })
     interpreter = await Interpreter.open({
       log: journal,
-      flows: flowsOf(world, daemonWorld, pluginWorld),
+      flows: flowsOf(world, daemonWorld, pluginWorld, appWorld),
       observe,
       onDead: (error) => {
         logger.error({ err: error }, 'the journal failed; nothing more is done')
@@ -246,7 +278,9 @@ export class Controller implements AsyncDisposable {
       pluginWorld,
       targets,
       development,
+      appWorld,
     )
+    opened!(interpreter)
     interpreter.subscribe((change) => logNotice(logger, change))
     if (observe) return controller
     try {
@@ -375,7 +409,14 @@ export class Controller implements AsyncDisposable {
     for (const work of this.closers) await attempt(work)
     await attempt(() => this.daemons.close())
     for (const stopped of await stopAll()) if (stopped.status === 'rejected') refusals.push(stopped.reason)
-    for (const part of [this.interpreter, this.store, this.pluginWorld.store, this.targets])
+    for (const part of [
+      this.interpreter,
+      this.appWorld.desk,
+      this.store,
+      this.pluginWorld.store,
+      this.appWorld.store,
+      this.targets,
+    ])
       await attempt(() => part.close())
     if (refusals.length > 0) throw refusals[0]
   }
@@ -420,8 +461,18 @@ function daemonWorldOf(home: string, { sessions }: Config, options: ControllerOp
   }
 }
 
-function flowsOf(world: RuntimeWorld, daemonWorld: DaemonWorld, pluginWorld: PluginWorld): readonly AnyFlow[] {
+function flowsOf(
+  world: RuntimeWorld,
+  daemonWorld: DaemonWorld,
+  pluginWorld: PluginWorld,
+  appWorld: AppWorld,
+): readonly AnyFlow[] {
   return [
+    { machine: appInstance, effects: instanceEffects(appWorld) },
+    { machine: appUpgrade, effects: upgradeEffects(appWorld) },
+    { machine: appInstall, effects: appInstallEffects(appWorld) },
+    { machine: appRemove, effects: appRemoveEffects(appWorld) },
+    { machine: workspaceAdjust, effects: workspaceEffects(appWorld) },
     { machine: daemonSupervision, effects: supervisionEffects(daemonWorld) },
     { machine: runtimeUpdate, effects: updateEffects(world) },
     { machine: runtimeLaunch, effects: launchEffects(world) },
@@ -536,6 +587,11 @@ const grave = new Set([
   'plugin.blocked',
   'plugins.rolledBack',
   'plugins.blocked',
+  'app.kept',
+  'app.died',
+  'app.dead',
+  'app.returned',
+  'app.blocked',
 ])
 
 function logNotice(logger: Logger, change: Change): void {

@@ -286,6 +286,39 @@ export const codes = {
     hint: 'The target needs sh, tar, find, sort, sed, readlink, sha256sum or shasum, and a mv that knows -T (GNU or BusyBox).',
   },
   TARGET_FAILED: { retry: true, hint: 'A step on the target failed. The message has what it said; look there.' },
+  // ---- apps and workspaces
+  WORKSPACE_UNKNOWN: { retry: false, exit: 2, hint: 'Name a workspace that `instar workspace list` shows.' },
+  WORKSPACE_EXISTS: {
+    retry: false,
+    exit: 2,
+    hint: 'Choose another id; `instar workspace list` shows those there are.',
+  },
+  WORKSPACE_INVALID: {
+    retry: false,
+    exit: 2,
+    hint: 'Use small letters, digits, ".", "_" and "-", at most 63, with a letter or digit first.',
+  },
+  APP_SPEC_INVALID: { retry: false, exit: 2, hint: 'Give NAME or NAME@RANGE, as npm writes them.' },
+  APP_CALL_FAILED: { retry: false, hint: 'The app itself has answered so.' },
+  APP_UNKNOWN: { retry: false, exit: 2, hint: 'Name an app that `instar app list` shows.' },
+  APP_INSTALLED: { retry: false, exit: 2, hint: 'It is there already. Remove it first to install it anew.' },
+  APP_MANIFEST_INVALID: {
+    retry: false,
+    hint: 'The package does not say rightly how it is run. It must be published again.',
+  },
+  APP_CAPABILITY_MISSING: {
+    retry: false,
+    hint: 'This host cannot do what the app needs. Use another version, or name what the host can do in `apps.capabilities`.',
+  },
+  DEPENDENCIES_FAILED: { retry: true, hint: 'The cause has what npm says. Check the registry, then try again.' },
+  APP_START_FAILED: { retry: true, hint: 'Its last lines of output say more.' },
+  APP_HANDSHAKE_TIMEOUT: { retry: true, hint: 'It runs, but says nothing. Look at its output: `instar app logs`.' },
+  APP_HANDSHAKE_FAILED: { retry: false, hint: 'What it prints is not the protocol. Is it an MCP server on stdio?' },
+  APP_UNHEALTHY: { retry: true, hint: 'It was ended and is started again.' },
+  APP_STOPPED: { retry: true, hint: 'It was stopped. Call again when it runs.' },
+  APP_NOT_READY: { retry: true, exit: 6, hint: 'No process of it serves. `instar app list` says why.' },
+  MCP_SESSION_UNKNOWN: { retry: false, hint: 'Connect again; this conversation is over.' },
+  CREDENTIAL_UNKNOWN: { retry: false, exit: 2, hint: 'Keep the secret under this name first.' },
   // ---- sessions and their daemon
   DAEMON_NOT_RUNNING: { retry: true, exit: 3, hint: 'Start one with `instar daemon start`.' },
   DAEMON_GONE: {

@@ -1,7 +1,7 @@
 import { access } from 'node:fs/promises'
 import { resolve } from 'node:path'
 import type { Config } from '../config.ts'
-import { journalDefaults, pluginDefaults, sessionDefaults } from '../config-defaults.ts'
+import { appDefaults, journalDefaults, pluginDefaults, sessionDefaults } from '../config-defaults.ts'
 import { resolveHome } from '../home.ts'
 import type { Globals, Output } from './output.ts'
 
@@ -38,7 +38,13 @@ export async function configFile({ globals }: Cli): Promise<string | undefined> 
 export async function configOf(cli: Cli): Promise<Config> {
   const file = await configFile(cli)
   if (file === undefined)
-    return { runtimes: {}, plugins: pluginDefaults, sessions: sessionDefaults, journal: journalDefaults }
+    return {
+      runtimes: {},
+      plugins: pluginDefaults,
+      apps: appDefaults,
+      sessions: sessionDefaults,
+      journal: journalDefaults,
+    }
   const { loadConfig } = await import('../config.ts')
   return loadConfig(file)
 }

@@ -31,6 +31,9 @@ export function buildProgram(run: Run): Commander {
   addDaemon(area(program, 'daemon', 'the processes that hold the sessions'), run)
   addSession(area(program, 'session', 'terminals that survive the replacement of their daemon'), run)
   addPlugin(area(program, 'plugin', 'plugins, installed as one or not at all'), run)
+  addWorkspace(area(program, 'workspace', 'where an organisation uses its apps'), run)
+  addApp(area(program, 'app', 'apps, in one version for the whole organisation'), run)
+  addMcp(program, run)
   addJournal(area(program, 'journal', 'what happened, and what is in progress'), run)
   addMachine(area(program, 'machine', 'the statecharts'), run)
   return program
@@ -308,6 +311,107 @@ function addPlugin(plugin: Commander, run: Run): void {
     .description('what is subscribed to and is not live; exit 5 where something is behind')
     .option('--apply', 'install what is behind')
     .action((options, command) => check(globalsOf(command), options))
+}
+
+function addWorkspace(workspace: Commander, run: Run): void {
+  const add = run(async () => (await import('./workspace.ts')).add)
+  workspace
+    .command('add')
+    .description('add a workspace')
+    .argument('<id>')
+    .action((id, _, command) => add(globalsOf(command), id))
+
+  const list = run(async () => (await import('./workspace.ts')).list)
+  workspace
+    .command('list')
+    .description('the workspaces, and their apps')
+    .action((_, command) => list(globalsOf(command)))
+
+  const remove = run(async () => (await import('./workspace.ts')).remove)
+  workspace
+    .command('remove')
+    .description('end its apps and forget it; what they kept there stays')
+    .argument('<id>')
+    .action((id, _, command) => remove(globalsOf(command), id))
+}
+
+function addApp(app: Commander, run: Run): void {
+  const inWorkspace = () => new Option('--workspace <id>', 'the workspace').makeOptionMandatory()
+
+  const install = run(async () => (await import('./app.ts')).install)
+  app
+    .command('install')
+    .description("give a workspace an app, in the organisation's version where it has one")
+    .argument('<spec>', 'NAME or NAME@RANGE')
+    .argument('[args...]', 'arguments for the app, behind `--`')
+    .addOption(inWorkspace())
+    .option('--env <name=value...>', 'in the environment of the app, always')
+    .option('--credential <name=secret...>', 'in its environment, too: the secret that is kept under this name')
+    .action((spec, args, options, command) => install(globalsOf(command), spec, args, options))
+
+  const list = run(async () => (await import('./app.ts')).list)
+  app
+    .command('list')
+    .description('the apps, and what runs where')
+    .action((_, command) => list(globalsOf(command)))
+
+  const check = run(async () => (await import('./app.ts')).check)
+  app
+    .command('check')
+    .description('what the registry offers')
+    .argument('[name]')
+    .action((name, _, command) => check(globalsOf(command), name))
+
+  const upgrade = run(async () => (await import('./app.ts')).upgrade)
+  app
+    .command('upgrade')
+    .description('raise the version for the organisation, in every workspace; no call is lost')
+    .argument('<name>')
+    .option('--to <version>', 'a dist-tag, range or exact version; `latest` where absent')
+    .action((name, options, command) => upgrade(globalsOf(command), name, options))
+
+  const rollback = run(async () => (await import('./app.ts')).rollback)
+  app
+    .command('rollback')
+    .description('the version that the organisation had before')
+    .argument('<name>')
+    .action((name, _, command) => rollback(globalsOf(command), name))
+
+  const remove = run(async () => (await import('./app.ts')).remove)
+  app
+    .command('remove')
+    .description('take an app from a workspace; what it kept there stays')
+    .argument('<name>')
+    .addOption(inWorkspace())
+    .action((name, options, command) => remove(globalsOf(command), name, options))
+
+  const call = run(async () => (await import('./app.ts')).call)
+  app
+    .command('call')
+    .description('call a tool of an app')
+    .argument('<workspace>')
+    .argument('<app>')
+    .argument('<tool>')
+    .argument('[json]', 'its arguments: one JSON object')
+    .action((workspace, name, tool, json, _, command) => call(globalsOf(command), workspace, name, tool, json))
+
+  const logs = run(async () => (await import('./app.ts')).logs)
+  app
+    .command('logs')
+    .description('the last lines that an app has printed beside its messages')
+    .argument('<workspace>')
+    .argument('<app>')
+    .action((workspace, name, _, command) => logs(globalsOf(command), workspace, name))
+}
+
+function addMcp(program: Commander, run: Run): void {
+  const mcp = run(async () => (await import('./mcp.ts')).mcp)
+  program
+    .command('mcp')
+    .description('an MCP server on stdio: the apps of a workspace as one, or the management of all')
+    .addOption(new Option('--workspace <id>', 'the apps of this workspace').conflicts('org'))
+    .option('--org', "one tool that lists, checks and upgrades the organisation's apps")
+    .action((options, command) => mcp(globalsOf(command), options))
 }
 
 function addJournal(journal: Commander, run: Run): void {

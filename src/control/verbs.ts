@@ -3,6 +3,7 @@ import { daemonName, runtimeName, version } from '../config.ts'
 import type { Controller } from '../controller.ts'
 import { InstarError } from '../errors.ts'
 import type { JournalRecord } from '../journal/cursor.ts'
+import type { ManagedApps, ManagedWorkspaces } from '../managed-apps.ts'
 import type { DaemonStatus, ManagedDaemon } from '../managed-daemon.ts'
 import type { ManagedPlugins } from '../managed-plugins.ts'
 import type { ManagedRuntime, RuntimeStatus } from '../managed-runtime.ts'
@@ -33,6 +34,11 @@ export type Served = Pick<
     ManagedPlugins,
     'installEach' | 'list' | 'verify' | 'rollback' | 'remove' | 'sweep' | 'check' | 'follow'
   >
+  readonly apps: Pick<
+    ManagedApps,
+    'install' | 'list' | 'check' | 'upgrade' | 'rollback' | 'remove' | 'call' | 'logs' | 'endpoint' | 'endpoints'
+  >
+  readonly workspaces: Pick<ManagedWorkspaces, 'list' | 'add' | 'remove'>
   readonly daemons: {
     readonly names: readonly string[]
     get(name?: string): Pick<ManagedDaemon, 'name' | 'status' | 'start' | 'update' | 'restart' | 'stop'>
@@ -54,6 +60,10 @@ const oneDaemon = z.strictObject({ name: daemonName.optional() })
 const sequence = z.int().min(0)
 const onTarget = z.strictObject({ target: z.string().min(1).max(4096).optional() })
 const onePlugin = onTarget.extend({ name: z.string().min(1).max(214) })
+
+const appName = z.string().min(1).max(214)
+const workspaceName = z.string().min(1).max(100)
+const words = z.record(z.string().min(1).max(255), z.string().max(32_768)).default({})
 
 const recordsPerAnswerMax = 1000
 const noticesShown = 20
@@ -209,6 +219,86 @@ export const verbs = {
     perform: async ({ plugins }, { apply }, { signal, progress }) => ({
       plugins: apply ? await plugins.follow({ signal, onProgress: progress }) : await plugins.check({ signal }),
     }),
+  }),
+  'workspace.list': verb({
+    params: none,
+    perform: async ({ workspaces }) => ({ workspaces: workspaces.list() }),
+  }),
+  'workspace.add': verb({
+    params: z.strictObject({ id: workspaceName }),
+    async perform({ workspaces }, { id }) {
+      await workspaces.add(id)
+      return { workspace: id }
+    },
+  }),
+  'workspace.remove': verb({
+    params: z.strictObject({ id: workspaceName }),
+    async perform({ workspaces }, { id }) {
+      await workspaces.remove(id)
+      return { workspace: id }
+    },
+  }),
+  'app.install': verb({
+    params: z.strictObject({
+      spec: z.string().min(1).max(4096),
+      workspace: workspaceName,
+      args: z.array(z.string().max(4096)).max(100).default([]),
+      env: words,
+      credentials: words,
+    }),
+    perform: ({ apps }, { spec, ...installing }, { signal, progress }) =>
+      apps.install(spec, { ...installing, signal, onProgress: progress }),
+  }),
+  'app.list': verb({
+    params: none,
+    perform: async ({ apps }) => ({ apps: await apps.list() }),
+  }),
+  'app.check': verb({
+    params: z.strictObject({ name: appName.optional() }),
+    perform: async ({ apps }, { name }, { signal }) => ({ apps: await apps.check(name, { signal }) }),
+  }),
+  'app.upgrade': verb({
+    params: z.strictObject({ name: appName, to: z.string().min(1).max(256).optional() }),
+    perform: ({ apps }, { name, to }, { signal, progress }) => apps.upgrade(name, { to, signal, onProgress: progress }),
+  }),
+  'app.rollback': verb({
+    params: z.strictObject({ name: appName }),
+    perform: ({ apps }, { name }, { signal, progress }) => apps.rollback(name, { signal, onProgress: progress }),
+  }),
+  'app.remove': verb({
+    params: z.strictObject({ name: appName, workspace: workspaceName }),
+    perform: ({ apps }, { name, workspace }, { signal }) => apps.remove(name, { workspace, signal }),
+  }),
+  'app.call': verb({
+    params: z.strictObject({
+      workspace: workspaceName,
+      app: appName,
+      tool: z.string().min(1).max(256),
+      args: z.record(z.string(), z.unknown()).default({}),
+    }),
+    perform: async ({ apps }, { tool, args, ...place }, { signal }) => ({
+      answer: await apps.call(place, tool, args, { signal }),
+    }),
+  }),
+  'app.logs': verb({
+    params: z.strictObject({ workspace: workspaceName, app: appName }),
+    perform: ({ apps }, place) => apps.logs(place),
+  }),
+  /** Delivers `{ session }`, and then what an MCP server says: of a workspace, or without one, of the organisation. */
+  'mcp.open': verb({
+    params: z.strictObject({ workspace: workspaceName.optional() }),
+    endless: true,
+    async perform({ apps }, { workspace }, { signal, deliver }) {
+      await apps.endpoints.open(await apps.endpoint(workspace), deliver, signal)
+      return {}
+    },
+  }),
+  'mcp.send': verb({
+    params: z.strictObject({ session: z.string().min(1).max(100), message: z.unknown() }),
+    async perform({ apps }, { session, message }) {
+      apps.endpoints.receive(session, message)
+      return {}
+    },
   }),
   /** At most `limit` records from `from` on; 0 is the first one that is still there. */
   'journal.read': verb({

@@ -29,6 +29,8 @@ const offerFaults: Partial<Record<InstarErrorCode, Fault>> = {
   // A registry that lies about what a tarball is must not be able to ban the version that it names.
   MANIFEST_MISMATCH: 'refused',
   ENGINES_UNMET: 'refused',
+  APP_MANIFEST_INVALID: 'refused',
+  APP_CAPABILITY_MISSING: 'refused',
   PROVIDED_OUT_OF_RANGE: 'refused',
   NATIVE_UNLOADABLE: 'refused',
 }

@@ -10,7 +10,7 @@ import { readListing } from '../releases/seal.ts'
 import type { EffectsOf } from '../run/flow.ts'
 import { blaming, offerFault } from './blame.ts'
 import { filling, flushDraft, integrityOf, tarballIn, unpackAs, unpackChecked } from './package-draft.ts'
-import { bring, registryOffer, resolveOffer, sourceText } from './plugin-source.ts'
+import { bring, publishedOf, resolveOffer, sourceText } from './plugin-source.ts'
 import { assertLive, find, isOvertaken, type PluginWorld } from './plugin-world.ts'
 
 /** Serves `machines/plugin-install.ts`. */
@@ -55,7 +55,7 @@ export const installEffects = (world: PluginWorld) =>
         await using draft = await world.store.draft(plugin, key, { signal })
         const manifest =
           offer.source.kind === 'registry'
-            ? await unpackChecked(draft, registryOffer(offer), { signatures, signal })
+            ? await unpackChecked(draft, publishedOf(offer), { signatures, signal })
             : await unpackAs(draft, offer, signal)
         contributionsOf(manifest)
         assertEngines(manifest, world.engines)

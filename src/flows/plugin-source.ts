@@ -7,6 +7,7 @@ import { filePrefix, identityOf } from '../plugins/spec.ts'
 import type { Draft } from '../releases/draft.ts'
 import { download, tarballIn } from './package-draft.ts'
 import type { PluginWorld } from './plugin-world.ts'
+import { publishedOffer } from './published-offer.ts'
 
 export interface Wanted {
   readonly plugin: string
@@ -18,7 +19,9 @@ export interface Wanted {
 /** Which exact version is meant, and where its bytes are. */
 export async function resolveOffer(world: PluginWorld, wanted: Wanted, signal: AbortSignal): Promise<PluginOffer> {
   if (wanted.wanted.startsWith(filePrefix)) return fileOffer(wanted)
-  return isGitSpec(wanted.wanted) ? gitOffer(world, wanted, signal) : publishedOffer(world, wanted, signal)
+  return isGitSpec(wanted.wanted)
+    ? gitOffer(world, wanted, signal)
+    : registryOffer(world, wanted.plugin, wanted.wanted, signal)
 }
 
 async function fileOffer({ plugin, wanted }: Wanted): Promise<PluginOffer> {
@@ -45,24 +48,18 @@ async function gitOffer(
   }
 }
 
-/** Which version a registry has for a dist-tag, a range or an exact version. */
-export async function publishedOffer(
+/** The same for what a registry has under a dist-tag, a range or an exact version. */
+export async function registryOffer(
   world: PluginWorld,
-  { plugin, wanted }: Pick<Wanted, 'plugin' | 'wanted'>,
+  plugin: string,
+  wanted: string,
   signal: AbortSignal,
 ): Promise<PluginOffer> {
-  const { resolve } = await import('../packages/resolve.ts')
-  const { seen } = await world.store.state(plugin)
-  const answer = await resolve({
-    package: plugin,
-    channel: wanted,
-    ...(world.registry !== undefined && { registry: world.registry }),
-    firstSeen: Object.fromEntries(Object.entries(seen).map(([version, { integrity }]) => [version, integrity])),
+  const { name, version, integrity, tarball, registry, signatures } = await publishedOffer(
+    world,
+    { name: plugin, wanted },
     signal,
-  })
-  if ('notModified' in answer) throw new InstarError('INTERNAL', 'no etag was given, and one was answered to')
-  const { name, version, integrity, tarball, registry, signatures } = answer
-  if (seen[version] === undefined) await world.store.seen(plugin, version, integrity)
+  )
   return { name, version, integrity, source: { kind: 'registry', tarball, registry, signatures } }
 }
 
@@ -71,7 +68,7 @@ function assertIs(plugin: string, name: string, where: string): void {
 }
 
 /** What of an offer the registry's side wants to know. */
-export function registryOffer({ name, version, integrity, source }: PluginOffer) {
+export function publishedOf({ name, version, integrity, source }: PluginOffer) {
   if (source.kind !== 'registry' || integrity === null) throw new Error('not from a registry')
   const { tarball, registry, signatures } = source
   return { name, version, integrity, tarball, registry, signatures }
@@ -94,7 +91,7 @@ export async function bring(
 ): Promise<void> {
   const { source, version } = offer
   const file = tarballIn(draft)
-  if (source.kind === 'registry') return download(draft, registryOffer(offer), { signal, progress })
+  if (source.kind === 'registry') return download(draft, publishedOf(offer), { signal, progress })
   try {
     if (source.kind === 'git') {
       const { archiveGit } = await import('../packages/git.ts')

@@ -2,7 +2,9 @@ import { type ChildProcess, execFile, spawn } from 'node:child_process'
 import { createHash, randomBytes } from 'node:crypto'
 import { constants } from 'node:fs'
 import { access, open, readFile, rm, stat, writeFile } from 'node:fs/promises'
+import type { Socket } from 'node:net'
 import { isAbsolute, join } from 'node:path'
+import type { Readable, Writable } from 'node:stream'
 import { promisify } from 'node:util'
 import * as z from 'zod'
 import type { Child, Exit } from '../../machines/runtime-launch.ts'
@@ -50,6 +52,10 @@ export interface ChildSpec extends ChildPlace {
   readonly cwd: string
   /** Added to the host's environment. */
   readonly env?: Readonly<Record<string, string>>
+  /** What it gets of the host's environment. Default: all. */
+  readonly inherited?: NodeJS.ProcessEnv
+  /** Speaks to whoever started it over its input and output (`pipesOf`) instead of printing into a file. */
+  readonly pipes?: true
   readonly port: number
   /** Opens a channel and remembers the message that is this text, or whose `type` is. */
   readonly ipc?: string
@@ -62,10 +68,16 @@ export interface StartedChild {
   readonly how: 'started' | 'adopted' | 'ended'
 }
 
+export interface Pipes {
+  readonly stdin: Writable
+  readonly stdout: Readable
+}
+
 // What only the process that started a child is told by the system: how it ended, and what it sent.
 interface Kinship {
   readonly pid: number
   readonly exit: Promise<Exit>
+  readonly pipes: Pipes | null
   readyMessage: unknown
 }
 const started = new Map<string, Kinship>()
@@ -169,7 +181,7 @@ async function spawnChild(spec: ChildSpec): Promise<Child | undefined> {
   await checkStartable(spec)
   const record = recordPath(spec)
   const nonce = randomBytes(16).toString('hex')
-  const env = childEnvironment({ ...spec.env, [nonceVariable]: nonce })
+  const env = childEnvironment({ ...spec.env, [nonceVariable]: nonce }, spec.inherited)
   const { key, port } = spec
   const facts = { key, port, boot: await bootId(), ipc: spec.ipc !== undefined }
   const kinship = await spawnWithLogs(spec, record, env, JSON.stringify(facts), nonce)
@@ -203,7 +215,7 @@ function spawnFailed(message: string, cause: unknown): InstarError {
 }
 
 async function spawnWithLogs(
-  { executable, args, cwd, ipc }: ChildSpec,
+  { executable, args, cwd, ipc, pipes }: ChildSpec,
   record: string,
   env: Record<string, string>,
   facts: string,
@@ -225,7 +237,12 @@ async function spawnWithLogs(
       env,
       detached: true,
       windowsHide: true,
-      stdio: ['ignore', stdout.fd, stderr.fd, ...(ipc === undefined ? [] : ['ipc' as const])],
+      stdio: [
+        pipes ? 'pipe' : 'ignore',
+        pipes ? 'pipe' : stdout.fd,
+        stderr.fd,
+        ...(ipc === undefined ? [] : ['ipc' as const]),
+      ],
     })
     // Before anything is awaited: by then it may have ended, or sent its message, and neither is told twice.
     const kinship = watchOwn(child, ipc, nonce)
@@ -244,7 +261,9 @@ function watchOwn(child: ChildProcess, ready: string | undefined, nonce: string)
   const exit = new Promise<Exit>((resolve) => {
     child.once('exit', (code, signal) => resolve({ code, signal, lost: false }))
   })
-  const kinship: Kinship = { pid: child.pid!, exit, readyMessage: undefined }
+  const { stdin, stdout } = child
+  const pipes = stdin === null || stdout === null ? null : { stdin, stdout }
+  const kinship: Kinship = { pid: child.pid!, exit, pipes, readyMessage: undefined }
   child.on('error', () => {}) // of the channel: the runtime is judged by its probe and its end
   child.on('message', (message) => {
     if (isReadyMessage(message, ready, nonce)) kinship.readyMessage ??= message
@@ -252,6 +271,7 @@ function watchOwn(child: ChildProcess, ready: string | undefined, nonce: string)
   // The runtime may outlive us, and we may end before it.
   child.unref()
   child.channel?.unref()
+  for (const pipe of [stdin, stdout]) (pipe as Socket | null)?.unref()
   return kinship
 }
 
@@ -347,6 +367,11 @@ async function carriesNonce({ pid }: ProcessEntry, { nonce }: Child): Promise<bo
 export function readyMessage(child: Child): { readonly heard: boolean; readonly message?: unknown } {
   const kinship = ownKinship(child)
   return kinship === undefined ? { heard: false } : { heard: true, message: kinship.readyMessage }
+}
+
+/** What a child that was started with `pipes` reads and writes; null where another process has them, or had them. */
+export function pipesOf(child: Child): Pipes | null {
+  return ownKinship(child)?.pipes ?? null
 }
 
 function ownKinship({ record, pid }: Child): Kinship | undefined {

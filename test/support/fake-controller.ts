@@ -56,6 +56,14 @@ export class FakeController implements Served {
     throw new InstarError('PLUGIN_UNKNOWN', 'there is none here')
   }
 
+  get apps(): Served['apps'] {
+    throw new InstarError('APP_UNKNOWN', 'there is none here')
+  }
+
+  get workspaces(): Served['workspaces'] {
+    throw new InstarError('WORKSPACE_UNKNOWN', 'there is none here')
+  }
+
   readonly daemons: Served['daemons'] = {
     names: [],
     get: () => {

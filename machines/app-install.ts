@@ -1,0 +1,132 @@
+import { assign, emit, setup } from 'xstate'
+import type { AppInstall, AppRelease } from './app.ts'
+import { effect, type Failure, failureOf } from './effect.ts'
+
+export interface AppInstallInput {
+  readonly app: string
+  readonly workspace: string
+  /** What the organisation gets where it does not have the app yet: a dist-tag, a range or an exact version. */
+  readonly wanted: string
+  readonly install: AppInstall
+}
+
+export interface AppInstallContext extends AppInstallInput {
+  readonly release: AppRelease | null
+  /** The organisation has it by this install. */
+  readonly isFirst: boolean
+  readonly failure: Failure | null
+}
+
+export interface AppInstallResult {
+  readonly app: string
+  readonly workspace: string
+  readonly outcome: 'installed' | 'refused'
+  readonly version: string | null
+  readonly failure: Failure | null
+}
+
+export interface AppInstallNotice {
+  readonly type: 'app.installed'
+  readonly app: string
+  readonly workspace: string
+  readonly version: string
+}
+
+type Place = Pick<AppInstallInput, 'app' | 'workspace'>
+
+const place = ({ app, workspace }: AppInstallContext): Place => ({ app, workspace })
+
+/**
+ * App install: gives one workspace an app, in the version that the organisation has; or leaves it as it was.
+ *
+ * Commit point: the first answer of its process, in `starting`. Where that does not come, everything is taken back.
+ *
+ * Invariants
+ *   - A workspace never decides the version of an app that the organisation has already.
+ *   - The ends are `installed` and `refused`; after `refused` the workspace and the organisation have what they had.
+ */
+export const appInstall = setup({
+  types: {
+    input: {} as AppInstallInput,
+    context: {} as AppInstallContext,
+    output: {} as AppInstallResult,
+    emitted: {} as AppInstallNotice,
+  },
+  actors: {
+    adopt: effect<{ app: string; wanted: string }, { release: AppRelease; isFirst: boolean }>(),
+    note: effect<Place & { install: AppInstall }, void>(),
+    start: effect<Place & { release: AppRelease }, void>(),
+    undo: effect<Place & { release: AppRelease | null; isFirst: boolean }, void>(),
+  },
+  actions: {
+    keepFailure: assign({ failure: ({ event }) => failureOf(event as { error?: unknown }) }),
+    announce: emit(({ context }) => ({
+      type: 'app.installed' as const,
+      ...place(context),
+      version: context.release!.version,
+    })),
+  },
+}).createMachine({
+  id: 'app-install',
+  version: '1',
+  context: ({ input }) => ({
+    // The pure transition function asks for a context without input now and then, and throws the result away.
+    app: input?.app ?? '',
+    workspace: input?.workspace ?? '',
+    wanted: input?.wanted ?? '',
+    install: input?.install ?? { args: [], env: {}, credentials: {} },
+    release: null,
+    isFirst: false,
+    failure: null,
+  }),
+  output: ({ context }) => ({
+    ...place(context),
+    outcome: context.failure === null ? ('installed' as const) : ('refused' as const),
+    version: context.release?.version ?? null,
+    failure: context.failure,
+  }),
+  initial: 'adopting',
+  states: {
+    adopting: {
+      description: "The organisation's version; where it has none, the one that was asked for becomes it.",
+      invoke: {
+        id: 'adopt',
+        src: 'adopt',
+        input: ({ context: { app, wanted } }) => ({ app, wanted }),
+        onDone: { target: 'noting', actions: assign(({ event }) => event.output) },
+        onError: { target: 'refused', actions: 'keepFailure' },
+      },
+    },
+    noting: {
+      description: 'What the install was given is kept, for every version that will run here.',
+      invoke: {
+        id: 'note',
+        src: 'note',
+        input: ({ context }) => ({ ...place(context), install: context.install }),
+        onDone: 'starting',
+        onError: { target: 'undoing', actions: 'keepFailure' },
+      },
+    },
+    starting: {
+      invoke: {
+        id: 'start',
+        src: 'start',
+        input: ({ context }) => ({ ...place(context), release: context.release! }),
+        onDone: 'installed',
+        onError: { target: 'undoing', actions: 'keepFailure' },
+      },
+    },
+    undoing: {
+      description: 'Nothing half installed stays.',
+      invoke: {
+        id: 'undo',
+        src: 'undo',
+        input: ({ context }) => ({ ...place(context), release: context.release, isFirst: context.isFirst }),
+        onDone: 'refused',
+        onError: 'refused',
+      },
+    },
+    installed: { type: 'final', entry: 'announce' },
+    refused: { type: 'final' },
+  },
+})

@@ -1,0 +1,147 @@
+import { InstarError } from '../errors.ts'
+import type { AppUpgraded, InstanceStatus } from '../managed-apps.ts'
+import { asking, type Command, exit } from './cli.ts'
+import { reachController, reachObserver } from './reach.ts'
+import { table } from './text.ts'
+
+interface InstallOptions {
+  readonly workspace: string
+  readonly env?: readonly string[]
+  readonly credential?: readonly string[]
+}
+
+export const install: Command<[spec: string, args: readonly string[], options: InstallOptions]> = async (
+  cli,
+  spec,
+  args,
+  { workspace, env = [], credential = [] },
+) => {
+  const params = { spec, workspace, args: [...args], env: pairs(env), credentials: pairs(credential) }
+  await using controller = await reachController(cli)
+  const result = await controller.perform('app.install', params, asking(cli, spec))
+  await cli.output.result(result, () => `${result.app} ${result.version} runs in ${workspace}\n`)
+  return exit.done
+}
+
+export const list: Command<[]> = async (cli) => {
+  await using controller = await reachObserver(cli)
+  const { apps } = await controller.perform('app.list', {}, cli)
+  await cli.output.document({ apps }, () => {
+    if (apps.length === 0) return 'No app is installed.\n'
+    const rows = apps.flatMap(({ app, version, previous, workspaces }) =>
+      workspaces.length === 0
+        ? [[app, version, previous, '', '', '']]
+        : workspaces.map((one, at) => [...(at === 0 ? [app, version, previous] : ['', '', '']), ...instanceRow(one)]),
+    )
+    return table(['APP', 'VERSION', 'BEFORE', 'WORKSPACE', 'RUNS', 'STATE'], rows)
+  })
+  return exit.done
+}
+
+function instanceRow({ workspace, version, state, failure }: InstanceStatus): string[] {
+  return [workspace, version, state === 'serving' || failure === null ? state : `${state}: ${failure.message}`]
+}
+
+export const check: Command<[name: string | undefined]> = async (cli, name) => {
+  await using controller = await reachObserver(cli)
+  const { apps } = await controller.perform(
+    'app.check',
+    name === undefined ? {} : { name },
+    asking(cli, name ?? 'apps'),
+  )
+  await cli.output.document({ apps }, () =>
+    apps.length === 0
+      ? 'No app is installed.\n'
+      : table(
+          ['APP', 'VERSION', 'OFFERED', 'STANDING', 'WHY'],
+          apps.map(({ app, version, offered, standing, reason }) => [app, version, offered, standing, reason]),
+        ),
+  )
+  return apps.some(({ standing }) => standing === 'check-failed') ? exit.failed : exit.done
+}
+
+interface UpgradeOptions {
+  readonly to?: string
+}
+
+export const upgrade: Command<[name: string, options: UpgradeOptions]> = async (cli, name, { to }) => {
+  await using controller = await reachController(cli)
+  const params = { name, ...(to !== undefined && { to }) }
+  return tell(cli, await controller.perform('app.upgrade', params, asking(cli, name)))
+}
+
+export const rollback: Command<[name: string]> = async (cli, name) => {
+  await using controller = await reachController(cli)
+  return tell(cli, await controller.perform('app.rollback', { name }, asking(cli, name)))
+}
+
+async function tell(cli: Parameters<Command<[]>>[0], result: AppUpgraded): Promise<number> {
+  const { app, outcome, from, to, workspaces, reason } = result
+  await cli.output.result(result, () => {
+    const versions = from === null || from === to ? `${to ?? ''}` : `${from} -> ${to ?? ''}`
+    const head = `${app}: ${outcome} ${versions}${reason === undefined ? '' : `: ${reason}`}\n`
+    const rows = workspaces.map(({ id, outcome: became, error }) => [id, became, error?.message])
+    return head + (rows.length === 0 ? '' : table(['WORKSPACE', 'OUTCOME', 'WHY'], rows))
+  })
+  if (outcome === 'upgraded' || outcome === 'current') return exit.done
+  return outcome === 'failed' || outcome === 'blocked' ? exit.failed : exit.keptOld
+}
+
+export const remove: Command<[name: string, options: { readonly workspace: string }]> = async (
+  cli,
+  name,
+  { workspace },
+) => {
+  await using controller = await reachController(cli)
+  const result = await controller.perform('app.remove', { name, workspace }, cli)
+  await cli.output.result(result, () => `${name} is removed from ${workspace}; what it kept there stays\n`)
+  return exit.done
+}
+
+export const call: Command<[workspace: string, app: string, tool: string, json: string | undefined]> = async (
+  cli,
+  workspace,
+  app,
+  tool,
+  json,
+) => {
+  const params = { workspace, app, tool, args: readJson(json ?? '{}') }
+  await using controller = await reachController(cli)
+  const { answer } = await controller.perform('app.call', params, asking(cli, `${app} ${tool}`))
+  await cli.output.result({ answer }, () => `${textOf(answer)}\n`)
+  return (answer as { isError?: boolean }).isError ? exit.failed : exit.done
+}
+
+/** What a tool answers is mostly text for a reader; anything else is shown as it is. */
+function textOf(answer: unknown): string {
+  const { content } = answer as { content?: readonly { type: string; text?: string }[] }
+  const parts = (content ?? []).map((part) => (part.type === 'text' ? part.text : JSON.stringify(part)))
+  return parts.length === 0 ? JSON.stringify(answer) : parts.join('\n')
+}
+
+export const logs: Command<[workspace: string, app: string]> = async (cli, workspace, app) => {
+  await using controller = await reachController(cli)
+  const { log } = await controller.perform('app.logs', { workspace, app }, cli)
+  await cli.output.document({ log }, () => (log === '' ? '' : `${log}\n`))
+  return exit.done
+}
+
+function pairs(words: readonly string[]): Record<string, string> {
+  return Object.fromEntries(
+    words.map((word) => {
+      const at = word.indexOf('=')
+      if (at < 1) throw new InstarError('USAGE', `"${word}" is not NAME=VALUE`)
+      return [word.slice(0, at), word.slice(at + 1)]
+    }),
+  )
+}
+
+function readJson(text: string): Record<string, unknown> {
+  try {
+    const value: unknown = JSON.parse(text)
+    if (typeof value === 'object' && value !== null && !Array.isArray(value)) return value as Record<string, unknown>
+  } catch {
+    // said below
+  }
+  throw new InstarError('USAGE', 'the arguments of a tool are one JSON object')
+}

@@ -1,0 +1,96 @@
+import { join } from 'node:path'
+import type { AppProcess, AppRelease, appInstance } from '../../machines/index.ts'
+import { AppConnection } from '../apps/app-connection.ts'
+import { appEnvironment } from '../apps/environment.ts'
+import { readAppManifest } from '../apps/manifest.ts'
+import { makeDirectories } from '../disk.ts'
+import { errorRecord, InstarError } from '../errors.ts'
+import { readManifest } from '../packages/read-manifest.ts'
+import type { EffectsOf } from '../run/flow.ts'
+import { fill } from '../runtime/fill.ts'
+import { abortable } from '../runtime/pause.ts'
+import { type AppPlace, type AppWorld, appRecordsIn } from './app-world.ts'
+
+/** Serves `machines/app-instance.ts`. */
+export const instanceEffects = (world: AppWorld) => {
+  const { desk } = world
+
+  const begin = async (place: AppPlace, release: AppRelease, key: string, signal: AbortSignal): Promise<AppProcess> => {
+    await world.swept
+    const known = desk.connections.get(key)
+    const connection = known ?? (await AppConnection.open(await startOf(world, place, release, key, signal)))
+    desk.connections.set(key, connection)
+    void connection.ended.then(() => desk.connections.delete(key))
+    const slot = desk.slot(place)
+    // The one that serves goes on until it is told that it is replaced.
+    if (slot.connection === null) slot.serve(connection)
+    return connection.process
+  }
+
+  const end = async (process: AppProcess | null, signal: AbortSignal): Promise<void> => {
+    const connection = process === null ? undefined : desk.connections.get(process.key)
+    if (connection === undefined) return
+    await connection.drained(world.drainMs, signal)
+    await connection.close()
+  }
+
+  return {
+    start: ({ release, ...place }, { key, signal }) => begin(place, release, key, signal),
+
+    watch: async ({ process }, { signal }) => {
+      const connection = desk.connections.get(process.key)
+      if (connection === undefined) return { end: 'unattended', failure: null }
+      const why = await abortable(connection.ended, signal)
+      return { end: 'died', failure: errorRecord(why) }
+    },
+
+    change: async ({ from, to, ...place }, { signal }) => {
+      const successor = desk.connections.get(to.key)
+      if (successor === undefined) throw new InstarError('APP_NOT_READY', `${place.app} has ended meanwhile`)
+      desk.slot(place).serve(successor)
+      await end(from, signal)
+    },
+
+    pause: async ({ process, ...place }, { signal }) => {
+      desk.slot(place).pause()
+      await end(process, signal)
+    },
+
+    stop: async (place) => {
+      const slot = desk.slot(place)
+      const { connection } = slot
+      slot.pause()
+      await connection?.close()
+    },
+  } satisfies EffectsOf<typeof appInstance>
+}
+
+async function startOf(world: AppWorld, place: AppPlace, release: AppRelease, key: string, signal: AbortSignal) {
+  const { app, workspace } = place
+  const { store, workspaces, home, handshakeTimeoutMs } = world
+  const verdict = await store.verify({ name: app, ...release }, { full: true, signal })
+  if (!verdict.whole) throw new InstarError(verdict.code, `${app} ${release.version}: ${verdict.problems.join('; ')}`)
+  const { content } = verdict.release
+  const manifest = await readAppManifest(content, await readManifest(content, { name: app, version: release.version }))
+  const { args, env, credentials } = workspaces.install(workspace, app)
+  const data = workspaces.dataOf(workspace, app)
+  await makeDirectories(data)
+  const secrets = Object.entries(credentials).map(
+    async ([variable, name]) => [variable, await world.credential(name, place)] as const,
+  )
+  return {
+    name: `${app} in ${workspace}`,
+    release: { version: release.version, digest: release.digest },
+    handshakeTimeoutMs,
+    signal,
+    child: {
+      key,
+      recordDirectory: appRecordsIn(home),
+      executable: process.execPath,
+      args: [join(content, manifest.entry), ...[...manifest.args, ...args].map((arg) => fill(arg, { data }))],
+      cwd: data,
+      env: { ...manifest.env, ...env, ...Object.fromEntries(await Promise.all(secrets)), INSTAR_APP_DATA: data },
+      inherited: appEnvironment(),
+    },
+  }
+}

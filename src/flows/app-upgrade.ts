@@ -1,0 +1,155 @@
+import { createHash } from 'node:crypto'
+import { join } from 'node:path'
+import type { AppRelease, appUpgrade, Behind, Offer, WorkspaceResult } from '../../machines/index.ts'
+import { installDependencies } from '../apps/dependencies.ts'
+import { assertRunnable, readAppManifest } from '../apps/manifest.ts'
+import { errorRecord, InstarError } from '../errors.ts'
+import { inParallel } from '../in-parallel.ts'
+import type { EffectContext, EffectsOf } from '../run/flow.ts'
+import { appRelease, manifestOf } from './adopted-release.ts'
+import type { AppWorld } from './app-world.ts'
+import { blaming, offerFault } from './blame.ts'
+import { download, filling, flushDraft, unpackChecked } from './package-draft.ts'
+import { publishedOffer } from './published-offer.ts'
+
+/** Serves `machines/app-upgrade.ts`. */
+export const upgradeEffects = (world: AppWorld) => {
+  const { store } = world
+
+  return {
+    resolve: ({ app, wanted }, { signal }) =>
+      blaming(offerFault, () => publishedOffer(world, { name: app, wanted }, signal)),
+
+    look: async ({ app, offer }) => ({
+      before: (await store.pointer(app)).current,
+      release: await provenRelease(world, app, offer),
+    }),
+
+    lookBack: async ({ app }) => {
+      const { current, previous } = await store.pointer(app)
+      if (current === null || previous === null)
+        throw new InstarError('NOTHING_TO_ROLL_BACK', `there is no version of ${app} to go back to`)
+      const found = await store.find(app, previous)
+      if (found === null) throw new InstarError('RELEASE_INCOMPLETE', `${app} ${previous.version} is no longer kept`)
+      return { before: current, release: await appRelease(app, found) }
+    },
+
+    fetch: ({ app, offer }, { key, signal, progress }) =>
+      blaming(offerFault, async () => {
+        await using draft = await store.draft(app, key, { signal })
+        return await filling(draft, async () => {
+          await download(draft, offer, { signal, progress })
+          await flushDraft(draft, `${app} ${offer.version}`)
+          return { draft: key }
+        })
+      }),
+
+    gate: ({ app, offer, draft: key }, { signal, progress }) =>
+      blaming(offerFault, async () => {
+        const { signatures, registry, capabilities } = world
+        progress({ phase: 'verifying', version: offer.version })
+        await using draft = await store.draft(app, key, { signal })
+        const manifest = await readAppManifest(draft.content, await unpackChecked(draft, offer, { signatures, signal }))
+        await assertRunnable(draft.content, manifest, { nodeVersion: process.versions.node, capabilities })
+        progress({ phase: 'dependencies', version: offer.version })
+        await installDependencies(draft.content, { registry, cache: join(draft.scratch, 'cache') })
+        signal.throwIfAborted()
+        await flushDraft(draft, `${app} ${offer.version}`)
+      }),
+
+    seal: ({ app, offer, draft: key }, { signal, progress }) =>
+      blaming(offerFault, async () => {
+        const { version, integrity, registry } = offer
+        progress({ phase: 'sealing', version })
+        await using draft = await store.draft(app, key, { signal })
+        return appRelease(app, await draft.seal({ version, integrity, source: registry, signal }))
+      }),
+
+    plan: async ({ app, release, except }) =>
+      world.workspaces
+        .having(app)
+        .filter((workspace) => !except.includes(workspace))
+        .flatMap((workspace): Behind[] => {
+          const from = world.releaseIn({ app, workspace })
+          return from === null || isSame(from, release) ? [] : [{ workspace, from }]
+        }),
+
+    roll: async ({ app, release, behind }, context) => {
+      const results = await inParallel(behind.length, behind, ({ workspace, from }) =>
+        carryInto(world, { app, workspace, from, to: release }, context),
+      )
+      return results.filter((result) => result !== null)
+    },
+
+    raise: async ({ app, release }, { signal }) => {
+      await store.activate(app, release, { allowOlder: true, signal })
+    },
+
+    prune: async ({ app }) => {
+      const inUse = world.workspaces.having(app).flatMap((workspace) => world.releaseIn({ app, workspace }) ?? [])
+      await store.prune(app, { keep: world.keep, inUse })
+    },
+
+    goBack: async ({ app, before, results, parallel }, context) => {
+      const { current } = await store.pointer(app)
+      if (before === null) await store.clear(app)
+      else if (current === null || !isSame(current, before))
+        await store.activate(app, before, { allowOlder: true, signal: context.signal })
+      return inParallel(parallel, results, async (result): Promise<WorkspaceResult> => {
+        const { workspace, from, outcome } = result
+        if (outcome !== 'upgraded') return result
+        const to = world.releaseIn({ app, workspace })
+        if (to === null) return result
+        const back = await carryInto(world, { app, workspace, from: to, to: from }, context)
+        const isBack = back?.outcome === 'upgraded' || back?.outcome === 'current'
+        return isBack ? { ...result, outcome: 'kept' } : { ...result, outcome: 'dead', failure: back?.failure ?? null }
+      })
+    },
+
+    discard: async ({ app, draft: key }) => {
+      if (key === null) return
+      await using draft = await store.draft(app, key)
+      await draft.discard()
+    },
+  } satisfies EffectsOf<typeof appUpgrade>
+}
+
+const isSame = (one: { version: string; digest: string }, other: { version: string; digest: string }) =>
+  one.version === other.version && one.digest === other.digest
+
+/** Null for a workspace that is gone, or has the app no more. */
+async function carryInto(
+  world: AppWorld,
+  { app, workspace, from, to }: Behind & { readonly app: string; readonly to: AppRelease },
+  { key, signal, progress }: EffectContext,
+): Promise<WorkspaceResult | null> {
+  const place = { app, workspace }
+  if (world.releaseIn(place) === null) return null
+  // The same after a crash, so that what was carried out is not asked for again.
+  const id = createHash('sha256').update(`${key} ${workspace} ${to.digest}`).digest('hex').slice(0, 32)
+  try {
+    const { outcome, failure } = await world.ask(place, id, to, signal)
+    if (outcome === 'stopped') return null
+    progress({ phase: 'rolling', workspace, outcome })
+    return { workspace, from, outcome, failure }
+  } catch (error) {
+    signal.throwIfAborted()
+    if (world.releaseIn(place) === null) return null
+    return { workspace, from, outcome: 'kept', failure: errorRecord(error) }
+  }
+}
+
+/** A release that was made of these very bytes, and that this host can run; null where there is none. */
+async function provenRelease(
+  { store, capabilities }: AppWorld,
+  app: string,
+  { version, integrity }: Offer,
+): Promise<AppRelease | null> {
+  const found = (await store.list(app)).find(
+    (release) => release.version === version && release.integrity === integrity,
+  )
+  if (found === undefined) return null
+  const manifest = await manifestOf(app, found)
+  await assertRunnable(found.content, manifest, { nodeVersion: process.versions.node, capabilities })
+  return appRelease(app, found)
+}

@@ -1,0 +1,366 @@
+import type {
+  AppInstall,
+  AppInstallResult,
+  AppRemoveResult,
+  Failure,
+  InstanceContext,
+  UpgradeInput,
+  UpgradeResult,
+} from '../machines/index.ts'
+import { type Endpoint, Endpoints } from './apps/endpoints.ts'
+import { installSchema, workspaceId } from './apps/workspaces.ts'
+import { errorFrom, errorRecord, InstarError } from './errors.ts'
+import { type AppPlace, type AppWorld, keyOf } from './flows/app-world.ts'
+import { publishedOffer } from './flows/published-offer.ts'
+import type { Asked } from './managed-runtime.ts'
+import { didYouMean } from './nearest.ts'
+import { Detached, type Interpreter } from './run/interpreter.ts'
+import type { RunState } from './run/run.ts'
+import { until } from './run/until.ts'
+
+export interface AppInstalling extends Asked {
+  readonly workspace: string
+  readonly args?: readonly string[] | undefined
+  readonly env?: Readonly<Record<string, string>> | undefined
+  /** By the name of the variable: the name under which the secret is kept. */
+  readonly credentials?: Readonly<Record<string, string>> | undefined
+}
+
+export interface InstanceStatus {
+  readonly workspace: string
+  readonly version: string
+  readonly state: 'serving' | 'starting' | 'dead'
+  readonly pid: number | null
+  /** Why it is not serving, or ended last. */
+  readonly failure: Failure | null
+}
+
+export interface AppStatus {
+  readonly app: string
+  /** The organisation's. */
+  readonly version: string | null
+  readonly previous: string | null
+  readonly workspaces: readonly InstanceStatus[]
+}
+
+export interface WorkspaceOutcome {
+  readonly id: string
+  readonly outcome: 'upgraded' | 'kept' | 'dead' | 'current'
+  readonly from: string
+  readonly error: Failure | null
+}
+
+export interface AppUpgraded {
+  readonly app: string
+  readonly outcome: Exclude<UpgradeResult['outcome'], 'cancelled'>
+  readonly from: string | null
+  readonly to: string | null
+  /** Those that ran another version; who was not behind is not named. */
+  readonly workspaces: readonly WorkspaceOutcome[]
+  readonly code?: string
+  readonly reason?: string
+}
+
+export interface AppCheck {
+  readonly app: string
+  readonly version: string
+  /** Null where that could not be learned. */
+  readonly offered: string | null
+  readonly standing: 'current' | 'behind' | 'check-failed'
+  readonly code?: string
+  readonly reason?: string
+}
+
+export interface AppsHost {
+  readonly interpreter: Interpreter
+  readonly world: AppWorld
+  readonly policy: UpgradeInput['policy']
+}
+
+/** The apps of an organisation, through runs of their machines. */
+export class ManagedApps {
+  constructor(private readonly host: AppsHost) {}
+
+  /**
+   * Gives a workspace an app, in the version that the organisation has; where it has none, in the one that `spec` names.
+   *
+   * @param spec `NAME` or `NAME@RANGE`.
+   * @throws {InstarError} `APP_SPEC_INVALID`, `WORKSPACE_UNKNOWN`, `APP_INSTALLED`; why it is refused: nothing is
+   *   installed then; `ABORTED`.
+   */
+  async install(spec: string, installing: AppInstalling): Promise<{ app: string; workspace: string; version: string }> {
+    const { workspace, signal, onProgress, args = [], env = {}, credentials = {} } = installing
+    const { app, wanted } = readAppSpec(spec)
+    const install = readInstall({ args, env, credentials })
+    const { world } = this.host
+    if (Object.hasOwn(world.workspaces.apps(workspace), app))
+      throw new InstarError('APP_INSTALLED', `${workspace} has ${app} already`)
+    const place = { app, workspace }
+    const result = await this.run<AppInstallResult>(
+      'app-install',
+      keyOf(place),
+      { ...place, wanted, install },
+      { signal, onProgress },
+    )
+    if (result.failure !== null) throw errorFrom(result.failure)
+    return { ...place, version: result.version! }
+  }
+
+  /** Takes an app from a workspace; what it keeps there stays. @throws {InstarError} `WORKSPACE_UNKNOWN`, `APP_UNKNOWN`. */
+  async remove(app: string, { workspace, ...asked }: Asked & { readonly workspace: string }): Promise<AppPlace> {
+    const place = { app, workspace }
+    this.host.world.workspaces.install(workspace, app)
+    const { failure } = await this.run<AppRemoveResult>('app-remove', keyOf(place), place, asked)
+    if (failure !== null) throw errorFrom(failure)
+    return place
+  }
+
+  /** Every app that the organisation has, with what runs where. */
+  async list(): Promise<AppStatus[]> {
+    const { store } = this.host.world
+    const names = await this.names()
+    return Promise.all(
+      names.map(async (app) => {
+        const { current, previous } = await store.pointer(app)
+        const workspaces = this.host.world.workspaces
+          .having(app)
+          .flatMap((workspace) => this.instance({ app, workspace }) ?? [])
+        return { app, version: current?.version ?? null, previous: previous?.version ?? null, workspaces }
+      }),
+    )
+  }
+
+  /** What the registry offers for each app, or for one. Not to know is a result. */
+  async check(
+    name?: string,
+    { signal = new AbortController().signal }: Pick<Asked, 'signal'> = {},
+  ): Promise<AppCheck[]> {
+    const names = name === undefined ? await this.names() : [await this.known(name)]
+    const checks: AppCheck[] = []
+    for (const app of names) {
+      const { current } = await this.host.world.store.pointer(app)
+      if (current !== null) checks.push(await this.checkOne(app, current.version, signal))
+    }
+    return checks
+  }
+
+  /**
+   * Raises an app's version for the organisation and carries it into every workspace. Who asks while the same is under way
+   * gets its answer.
+   *
+   * @throws {InstarError} `APP_UNKNOWN`; `ABORTED`.
+   */
+  async upgrade(name: string, { to = 'latest', ...asked }: Asked & { readonly to?: string | undefined } = {}) {
+    return this.change(await this.known(name), to, asked)
+  }
+
+  /** The version that the organisation had before, in every workspace. @throws {InstarError} `APP_UNKNOWN`; `ABORTED`. */
+  async rollback(name: string, asked: Asked = {}): Promise<AppUpgraded> {
+    return this.change(await this.known(name), null, asked)
+  }
+
+  /**
+   * Calls a tool of an app in a workspace; waits where its process is just being replaced.
+   *
+   * @throws {InstarError} `WORKSPACE_UNKNOWN`, `APP_UNKNOWN`, `APP_NOT_READY`; `APP_CALL_FAILED` for what the app answers.
+   */
+  async call(
+    place: AppPlace,
+    tool: string,
+    args: Readonly<Record<string, unknown>> = {},
+    { signal }: Pick<Asked, 'signal'> = {},
+  ): Promise<unknown> {
+    const { workspaces, desk } = this.host.world
+    workspaces.install(place.workspace, place.app)
+    return desk.slot(place).use(async ({ client }) => {
+      try {
+        return await client.callTool(
+          { name: tool, arguments: { ...args } },
+          undefined,
+          signal === undefined ? {} : { signal },
+        )
+      } catch (cause) {
+        signal?.throwIfAborted()
+        throw new InstarError('APP_CALL_FAILED', `${place.app}: ${(cause as Error).message}`, { cause })
+      }
+    }, signal)
+  }
+
+  /** The last lines that an app has printed beside its messages. */
+  async logs(place: AppPlace): Promise<{ readonly log: string }> {
+    const { workspaces, desk } = this.host.world
+    workspaces.install(place.workspace, place.app)
+    return { log: (await desk.slot(place).connection?.log()) ?? '' }
+  }
+
+  /**
+   * An MCP server that shows all apps of a workspace as one, or without a workspace, one to manage the organisation's apps
+   * by. It is for one client.
+   *
+   * @throws {InstarError} `WORKSPACE_UNKNOWN`
+   */
+  async endpoint(workspace?: string): Promise<Endpoint> {
+    if (workspace === undefined) {
+      const { OrganisationEndpoint } = await import('./apps/organisation-endpoint.ts')
+      return new OrganisationEndpoint(this)
+    }
+    const { workspaces, desk } = this.host.world
+    workspaces.apps(workspace)
+    const { Gateway } = await import('./apps/gateway.ts')
+    return new Gateway({
+      slots: () =>
+        workspaces.list().includes(workspace)
+          ? Object.keys(workspaces.apps(workspace))
+              .sort()
+              .map((app) => [app, desk.slot({ app, workspace })] as const)
+          : [],
+      onChange: (listener) => workspaces.onChange(listener),
+    })
+  }
+
+  /** Conversations with MCP clients over the control socket. */
+  readonly endpoints = new Endpoints()
+
+  private async change(app: string, wanted: string | null, asked: Asked): Promise<AppUpgraded> {
+    const input: UpgradeInput = { app, wanted, policy: this.host.policy }
+    const result = await this.run<UpgradeResult>('app-upgrade', app, input, asked, (context) => {
+      // Who wants what is under way gets its answer; who wants another version comes after it.
+      return (context as UpgradeInput).wanted === wanted
+    })
+    const { outcome, from, to, workspaces, failure } = result
+    if (outcome === 'cancelled') throw new InstarError('ABORTED', `the upgrade of ${app} was cancelled`)
+    return {
+      app,
+      outcome,
+      from,
+      to,
+      workspaces: workspaces.map(({ workspace, outcome: became, from: before, failure: error }) => ({
+        id: workspace,
+        outcome: became,
+        from: before.version,
+        error,
+      })),
+      ...(failure?.code !== undefined && { code: failure.code }),
+      ...(failure !== null && { reason: failure.message }),
+    }
+  }
+
+  private async checkOne(app: string, version: string, signal: AbortSignal): Promise<AppCheck> {
+    try {
+      const [offer, { default: gt }] = await Promise.all([
+        publishedOffer(this.host.world, { name: app, wanted: 'latest' }, signal),
+        import('semver/functions/gt.js'),
+      ])
+      // A registry that has only older ones offers nothing.
+      const isNewer = gt(offer.version, version)
+      return { app, version, offered: offer.version, standing: isNewer ? 'behind' : 'current' }
+    } catch (error) {
+      signal.throwIfAborted()
+      const { code, message: reason } = errorRecord(error)
+      return { app, version, offered: null, standing: 'check-failed', ...(code && { code }), reason }
+    }
+  }
+
+  private instance(place: AppPlace): InstanceStatus | null {
+    const run = this.host.interpreter.active('app-instance', keyOf(place))
+    if (run === undefined) return null
+    const { release, process, failure } = run.context as InstanceContext
+    const state = run.tags?.includes('serving') ? 'serving' : run.value === 'dead' ? 'dead' : 'starting'
+    return { workspace: place.workspace, version: release.version, state, pid: process?.pid ?? null, failure }
+  }
+
+  private async names(): Promise<string[]> {
+    return (await this.host.world.store.names()).sort()
+  }
+
+  private async known(app: string): Promise<string> {
+    const names = await this.names()
+    if (names.includes(app)) return app
+    throw new InstarError('APP_UNKNOWN', `there is no app "${app}"${didYouMean(app, names)}`)
+  }
+
+  /** @param isSame Whether a run that is under way is what is asked for. */
+  private async run<Output>(
+    machine: string,
+    key: string,
+    input: object,
+    { signal, onProgress }: Asked,
+    isSame: (context: unknown) => boolean = () => false,
+  ): Promise<Output> {
+    const { interpreter } = this.host
+    const run = await this.begin(machine, key, input, isSame)
+    const detached = new AbortController()
+    const giveUp = () => {
+      if (signal?.reason instanceof Detached) detached.abort(signal.reason)
+      else void interpreter.send(run, { type: 'cancel' }).catch(() => {}) // it has ended, or cannot be cancelled
+    }
+    signal?.addEventListener('abort', giveUp, { once: true })
+    if (signal?.aborted) giveUp()
+    try {
+      const isOver = ({ status }: RunState) => status !== 'active'
+      return (await until(interpreter, run, isOver, { signal: detached.signal, onProgress })).output as Output
+    } finally {
+      signal?.removeEventListener('abort', giveUp)
+    }
+  }
+
+  private async begin(machine: string, key: string, input: object, isSame: (context: unknown) => boolean) {
+    const { interpreter } = this.host
+    for (;;) {
+      const { run, seq, startedSeq, context } = await interpreter.start(machine, { key, input, busy: 'join' })
+      if (seq === startedSeq || isSame(context)) return run
+      await interpreter.ended(run)
+    }
+  }
+}
+
+/** The workspaces of an organisation. */
+export class ManagedWorkspaces {
+  constructor(private readonly host: AppsHost) {}
+
+  list(): { readonly id: string; readonly apps: readonly string[] }[] {
+    const { workspaces } = this.host.world
+    return workspaces.list().map((id) => ({ id, apps: Object.keys(workspaces.apps(id)).sort() }))
+  }
+
+  /** @throws {InstarError} `WORKSPACE_INVALID`, `WORKSPACE_EXISTS`. */
+  async add(id: string): Promise<void> {
+    if (!workspaceId.safeParse(id).success)
+      throw new InstarError('WORKSPACE_INVALID', `${JSON.stringify(id.slice(0, 100))} cannot name a workspace`)
+    if (this.host.world.workspaces.list().includes(id))
+      throw new InstarError('WORKSPACE_EXISTS', `there is a workspace "${id}" already`)
+    await this.adjust(id, 'add')
+  }
+
+  /** Ends its apps; what they keep there stays. @throws {InstarError} `WORKSPACE_UNKNOWN`. */
+  async remove(id: string): Promise<void> {
+    this.host.world.workspaces.apps(id)
+    await this.adjust(id, 'remove')
+  }
+
+  private async adjust(workspace: string, kind: 'add' | 'remove'): Promise<void> {
+    const { interpreter } = this.host
+    const { run } = await interpreter.start('workspace-adjust', {
+      key: workspace,
+      input: { workspace, kind },
+      busy: 'wait',
+    })
+    const { output } = await interpreter.ended(run)
+    const { failure } = output as { readonly failure: Failure | null }
+    if (failure !== null) throw errorFrom(failure)
+  }
+}
+
+function readAppSpec(text: string): { readonly app: string; readonly wanted: string } {
+  const [, app = '', wanted = 'latest'] = /^((?:@[^@/]+\/)?[^@/]+)(?:@(.+))?$/.exec(text) ?? []
+  if (!/^(@[a-z0-9~][a-z0-9._~-]*\/)?[a-z0-9~][a-z0-9._~-]*$/.test(app) || app.length > 214)
+    throw new InstarError('APP_SPEC_INVALID', `${JSON.stringify(text.slice(0, 200))} names no app`)
+  return { app, wanted }
+}
+
+function readInstall(given: object): AppInstall {
+  const read = installSchema.safeParse(given)
+  if (read.success) return read.data
+  const [issue] = read.error.issues
+  throw new InstarError('PARAMETERS_INVALID', `${issue!.path.join('.')}: ${issue!.message}`)
+}
