@@ -1,6 +1,7 @@
 /** The statecharts, by name. The `instar/machines` subpath. */
 import { appInstall } from './app-install.ts'
 import { appInstance } from './app-instance.ts'
+import { appRefusal } from './app-refusal.ts'
 import { appRemove } from './app-remove.ts'
 import { appUpgrade } from './app-upgrade.ts'
 import { daemonHandoff } from './daemon-handoff.ts'
@@ -23,6 +24,7 @@ export type {
   InstanceInput,
   InstanceNotice,
 } from './app-instance.ts'
+export type { AppRole, RefusalInput, RefusalNotice } from './app-refusal.ts'
 export type { AppRemoveInput, AppRemoveNotice, AppRemoveResult } from './app-remove.ts'
 export type {
   Behind,
@@ -68,6 +70,7 @@ export type { WorkspaceInput, WorkspaceNotice } from './workspace-adjust.ts'
 export {
   appInstall,
   appInstance,
+  appRefusal,
   appRemove,
   appUpgrade,
   daemonHandoff,
@@ -85,6 +88,7 @@ export {
 export const machines = {
   'app-install': appInstall,
   'app-instance': appInstance,
+  'app-refusal': appRefusal,
   'app-remove': appRemove,
   'app-upgrade': appUpgrade,
   'daemon-handoff': daemonHandoff,

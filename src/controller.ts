@@ -2,6 +2,7 @@ import { join } from 'node:path'
 import {
   appInstall,
   appInstance,
+  appRefusal,
   appRemove,
   appUpgrade,
   daemonSupervision,
@@ -45,6 +46,7 @@ import { openHome, resolveHome } from './home.ts'
 import type { JournalRecord, ReadRange } from './journal/cursor.ts'
 import { type FollowOptions, type Journal, openJournal } from './journal/journal.ts'
 import { harmless, type Logger, silent } from './logger.ts'
+import { ManagedAccess } from './managed-access.ts'
 import { ManagedApps, ManagedWorkspaces } from './managed-apps.ts'
 import type { ManagedDaemon } from './managed-daemon.ts'
 import { ManagedPlugins } from './managed-plugins.ts'
@@ -151,6 +153,7 @@ export class Controller implements AsyncDisposable {
   readonly plugins: ManagedPlugins
   readonly apps: ManagedApps
   readonly workspaces: ManagedWorkspaces
+  readonly access: ManagedAccess
   private readonly managed: ReadonlyMap<string, ManagedRuntime>
   private closing: Promise<void> | null = null
   private readonly closers: (() => Promise<void>)[] = []
@@ -181,6 +184,7 @@ export class Controller implements AsyncDisposable {
     const appsHost = { interpreter, world: appWorld, policy: config.apps.policy }
     this.apps = new ManagedApps(appsHost)
     this.workspaces = new ManagedWorkspaces(appsHost)
+    this.access = new ManagedAccess({ interpreter, access: appWorld.access, workspaces: appWorld.workspaces })
     this.plugins = new ManagedPlugins({
       interpreter,
       targets,
@@ -471,6 +475,7 @@ function flowsOf(
     { machine: appInstance, effects: instanceEffects(appWorld) },
     { machine: appUpgrade, effects: upgradeEffects(appWorld) },
     { machine: appInstall, effects: appInstallEffects(appWorld) },
+    { machine: appRefusal, effects: {} },
     { machine: appRemove, effects: appRemoveEffects(appWorld) },
     { machine: workspaceAdjust, effects: workspaceEffects(appWorld) },
     { machine: daemonSupervision, effects: supervisionEffects(daemonWorld) },

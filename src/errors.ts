@@ -300,6 +300,12 @@ export const codes = {
   },
   APP_SPEC_INVALID: { retry: false, exit: 2, hint: 'Give NAME or NAME@RANGE, as npm writes them.' },
   APP_CALL_FAILED: { retry: false, hint: 'The app itself has answered so.' },
+  PERMISSION_DENIED: {
+    retry: false,
+    exit: 4,
+    hint: 'Ask somebody who may, or use another token; the refusal is in the journal.',
+  },
+  TOKEN_UNKNOWN: { retry: false, exit: 2, hint: 'Name a token that `instar access list` shows.' },
   APP_UNKNOWN: { retry: false, exit: 2, hint: 'Name an app that `instar app list` shows.' },
   APP_INSTALLED: { retry: false, exit: 2, hint: 'It is there already. Remove it first to install it anew.' },
   APP_MANIFEST_INVALID: {

@@ -106,6 +106,11 @@ export class ManagedApps {
     return { ...place, version: result.version! }
   }
 
+  /** Whether the organisation has a version of what `spec` names. @throws {InstarError} `APP_SPEC_INVALID` */
+  async isAdopted(spec: string): Promise<boolean> {
+    return (await this.host.world.adopted(readAppSpec(spec).app)) !== null
+  }
+
   /** Takes an app from a workspace; what it keeps there stays. @throws {InstarError} `WORKSPACE_UNKNOWN`, `APP_UNKNOWN`. */
   async remove(app: string, { workspace, ...asked }: Asked & { readonly workspace: string }): Promise<AppPlace> {
     const place = { app, workspace }

@@ -1,14 +1,11 @@
-import { readFile } from 'node:fs/promises'
-import { dirname, join } from 'node:path'
-import { type Adapter, Low } from 'lowdb'
+import { join } from 'node:path'
+import { Low } from 'lowdb'
 import * as z from 'zod'
 import type { AppInstall } from '../../machines/index.ts'
-import { makeDirectories, replaceFile } from '../disk.ts'
 import { InstarError } from '../errors.ts'
 import { didYouMean } from '../nearest.ts'
-import { absent } from '../releases/absent.ts'
 import { encodeName } from '../releases/layout.ts'
-import { writeError } from '../releases/state.ts'
+import { JsonFile } from './json-file.ts'
 
 export const workspaceId = z
   .string()
@@ -51,7 +48,10 @@ export class Workspaces {
 
   /** @throws {InstarError} `STATE_UNREADABLE`; `STATE_DAMAGED`: it is left as it is, because nothing else knows what is in it. */
   static async open(home: string): Promise<Workspaces> {
-    const db = new Low<State>(new StateFile(join(home, 'state', 'workspaces.json')), { schema: 1, workspaces: {} })
+    const db = new Low<State>(new JsonFile(join(home, 'state', 'workspaces.json'), stateSchema), {
+      schema: 1,
+      workspaces: {},
+    })
     await db.read()
     return new Workspaces(home, db)
   }
@@ -139,32 +139,5 @@ export class Workspaces {
     })
     this.changing = turn.catch(() => {}) // told to whoever asked for it
     await turn
-  }
-}
-
-class StateFile implements Adapter<State> {
-  constructor(private readonly path: string) {}
-
-  async read(): Promise<State | null> {
-    const text = await readFile(this.path, 'utf8')
-      .catch(absent)
-      .catch((cause) => {
-        throw new InstarError('STATE_UNREADABLE', `${this.path} cannot be read`, { cause })
-      })
-    if (text === null) return null
-    try {
-      return stateSchema.parse(JSON.parse(text))
-    } catch (cause) {
-      throw new InstarError('STATE_DAMAGED', `${this.path} is not what was written`, { cause })
-    }
-  }
-
-  async write(state: State): Promise<void> {
-    try {
-      await makeDirectories(dirname(this.path))
-      await replaceFile(this.path, Buffer.from(`${JSON.stringify(state, null, 2)}\n`))
-    } catch (error) {
-      throw writeError(error, this.path)
-    }
   }
 }

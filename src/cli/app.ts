@@ -3,6 +3,7 @@ import type { AppUpgraded, InstanceStatus } from '../managed-apps.ts'
 import { asking, type Command, exit } from './cli.ts'
 import { reachController, reachObserver } from './reach.ts'
 import { table } from './text.ts'
+import { tokenOf } from './token.ts'
 
 interface InstallOptions {
   readonly workspace: string
@@ -18,14 +19,14 @@ export const install: Command<[spec: string, args: readonly string[], options: I
 ) => {
   const params = { spec, workspace, args: [...args], env: pairs(env), credentials: pairs(credential) }
   await using controller = await reachController(cli)
-  const result = await controller.perform('app.install', params, asking(cli, spec))
+  const result = await controller.perform('app.install', { ...params, ...(await tokenOf(cli)) }, asking(cli, spec))
   await cli.output.result(result, () => `${result.app} ${result.version} runs in ${workspace}\n`)
   return exit.done
 }
 
 export const list: Command<[]> = async (cli) => {
   await using controller = await reachObserver(cli)
-  const { apps } = await controller.perform('app.list', {}, cli)
+  const { apps } = await controller.perform('app.list', await tokenOf(cli), cli)
   await cli.output.document({ apps }, () => {
     if (apps.length === 0) return 'No app is installed.\n'
     const rows = apps.flatMap(({ app, version, previous, workspaces }) =>
@@ -67,12 +68,12 @@ interface UpgradeOptions {
 export const upgrade: Command<[name: string, options: UpgradeOptions]> = async (cli, name, { to }) => {
   await using controller = await reachController(cli)
   const params = { name, ...(to !== undefined && { to }) }
-  return tell(cli, await controller.perform('app.upgrade', params, asking(cli, name)))
+  return tell(cli, await controller.perform('app.upgrade', { ...params, ...(await tokenOf(cli)) }, asking(cli, name)))
 }
 
 export const rollback: Command<[name: string]> = async (cli, name) => {
   await using controller = await reachController(cli)
-  return tell(cli, await controller.perform('app.rollback', { name }, asking(cli, name)))
+  return tell(cli, await controller.perform('app.rollback', { name, ...(await tokenOf(cli)) }, asking(cli, name)))
 }
 
 async function tell(cli: Parameters<Command<[]>>[0], result: AppUpgraded): Promise<number> {
@@ -93,7 +94,7 @@ export const remove: Command<[name: string, options: { readonly workspace: strin
   { workspace },
 ) => {
   await using controller = await reachController(cli)
-  const result = await controller.perform('app.remove', { name, workspace }, cli)
+  const result = await controller.perform('app.remove', { name, workspace, ...(await tokenOf(cli)) }, cli)
   await cli.output.result(result, () => `${name} is removed from ${workspace}; what it kept there stays\n`)
   return exit.done
 }
@@ -107,7 +108,11 @@ export const call: Command<[workspace: string, app: string, tool: string, json: 
 ) => {
   const params = { workspace, app, tool, args: readJson(json ?? '{}') }
   await using controller = await reachController(cli)
-  const { answer } = await controller.perform('app.call', params, asking(cli, `${app} ${tool}`))
+  const { answer } = await controller.perform(
+    'app.call',
+    { ...params, ...(await tokenOf(cli)) },
+    asking(cli, `${app} ${tool}`),
+  )
   await cli.output.result({ answer }, () => `${textOf(answer)}\n`)
   return (answer as { isError?: boolean }).isError ? exit.failed : exit.done
 }
@@ -121,7 +126,7 @@ function textOf(answer: unknown): string {
 
 export const logs: Command<[workspace: string, app: string]> = async (cli, workspace, app) => {
   await using controller = await reachController(cli)
-  const { log } = await controller.perform('app.logs', { workspace, app }, cli)
+  const { log } = await controller.perform('app.logs', { workspace, app, ...(await tokenOf(cli)) }, cli)
   await cli.output.document({ log }, () => (log === '' ? '' : `${log}\n`))
   return exit.done
 }

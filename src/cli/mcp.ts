@@ -3,6 +3,7 @@ import { createInterface } from 'node:readline'
 import { InstarError } from '../errors.ts'
 import { type Command, exit } from './cli.ts'
 import { type Reached, reachController } from './reach.ts'
+import { tokenOf } from './token.ts'
 
 interface Options {
   readonly workspace?: string
@@ -27,7 +28,7 @@ export const mcp: Command<[options: Options]> = async (cli, { workspace, org = f
   }
   const params = workspace === undefined ? {} : { workspace }
   try {
-    await controller.perform('mcp.open', params, { signal, onProgress })
+    await controller.perform('mcp.open', { ...params, ...(await tokenOf(cli)) }, { signal, onProgress })
   } catch (error) {
     if (!over.signal.aborted) throw error
   }

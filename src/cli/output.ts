@@ -5,6 +5,7 @@ import { printable } from '../printable.ts'
 import { ProgressLine, type ProgressShown } from './progress-line.ts'
 
 export interface Globals {
+  readonly tokenFile?: string
   readonly home?: string
   readonly config?: string
   readonly json?: boolean

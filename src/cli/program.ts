@@ -1,4 +1,4 @@
-import { Command as Commander, InvalidArgumentError, Option } from 'commander'
+import { Argument, Command as Commander, InvalidArgumentError, Option } from 'commander'
 import { packageVersion } from '../package-info.ts'
 import type { Size } from '../sessions/protocol.ts'
 import type { Command } from './cli.ts'
@@ -16,6 +16,7 @@ export function buildProgram(run: Run): Commander {
     .version(packageVersion, '-V, --version')
     .option('--home <dir>', "where everything lives (INSTAR_HOME, else the platform's data directory)")
     .option('--config <file>', 'the configuration (instar.config.json in this folder where absent)')
+    .option('--token-file <file>', 'the token to show, for apps and workspaces (INSTAR_TOKEN where absent)')
     .option('--json', 'print one JSON document, or one JSON line for each step of a long operation')
     .addOption(new Option('-q, --quiet', 'say nothing but results and errors').conflicts('verbose'))
     .option('-v, --verbose', 'say more about what is done')
@@ -33,6 +34,7 @@ export function buildProgram(run: Run): Commander {
   addPlugin(area(program, 'plugin', 'plugins, installed as one or not at all'), run)
   addWorkspace(area(program, 'workspace', 'where an organisation uses its apps'), run)
   addApp(area(program, 'app', 'apps, in one version for the whole organisation'), run)
+  addAccess(area(program, 'access', 'who may do what with the apps of an organisation'), run)
   addMcp(program, run)
   addJournal(area(program, 'journal', 'what happened, and what is in progress'), run)
   addMachine(area(program, 'machine', 'the statecharts'), run)
@@ -402,6 +404,30 @@ function addApp(app: Commander, run: Run): void {
     .argument('<workspace>')
     .argument('<app>')
     .action((workspace, name, _, command) => logs(globalsOf(command), workspace, name))
+}
+
+function addAccess(access: Commander, run: Run): void {
+  const add = run(async () => (await import('./access.ts')).add)
+  access
+    .command('add')
+    .description('make a token, and print it; it is told only once')
+    .addArgument(new Argument('<role>').choices(['org_admin', 'workspace_admin', 'member']))
+    .option('--workspace <id>', 'for this workspace only')
+    .option('--note <text>', 'whose it is')
+    .action((role, options, command) => add(globalsOf(command), role, options))
+
+  const list = run(async () => (await import('./access.ts')).list)
+  access
+    .command('list')
+    .description('the tokens, without their secrets')
+    .action((_, command) => list(globalsOf(command)))
+
+  const remove = run(async () => (await import('./access.ts')).remove)
+  access
+    .command('remove')
+    .description('let a token open nothing any more')
+    .argument('<id>')
+    .action((id, _, command) => remove(globalsOf(command), id))
 }
 
 function addMcp(program: Commander, run: Run): void {

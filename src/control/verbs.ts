@@ -3,6 +3,7 @@ import { daemonName, runtimeName, version } from '../config.ts'
 import type { Controller } from '../controller.ts'
 import { InstarError } from '../errors.ts'
 import type { JournalRecord } from '../journal/cursor.ts'
+import type { ManagedAccess } from '../managed-access.ts'
 import type { ManagedApps, ManagedWorkspaces } from '../managed-apps.ts'
 import type { DaemonStatus, ManagedDaemon } from '../managed-daemon.ts'
 import type { ManagedPlugins } from '../managed-plugins.ts'
@@ -36,9 +37,20 @@ export type Served = Pick<
   >
   readonly apps: Pick<
     ManagedApps,
-    'install' | 'list' | 'check' | 'upgrade' | 'rollback' | 'remove' | 'call' | 'logs' | 'endpoint' | 'endpoints'
+    | 'install'
+    | 'list'
+    | 'check'
+    | 'upgrade'
+    | 'rollback'
+    | 'remove'
+    | 'call'
+    | 'logs'
+    | 'endpoint'
+    | 'endpoints'
+    | 'isAdopted'
   >
   readonly workspaces: Pick<ManagedWorkspaces, 'list' | 'add' | 'remove'>
+  readonly access: Pick<ManagedAccess, 'authorise' | 'refuse' | 'add' | 'list' | 'remove'>
   readonly daemons: {
     readonly names: readonly string[]
     get(name?: string): Pick<ManagedDaemon, 'name' | 'status' | 'start' | 'update' | 'restart' | 'stop'>
@@ -61,6 +73,8 @@ const sequence = z.int().min(0)
 const onTarget = z.strictObject({ target: z.string().min(1).max(4096).optional() })
 const onePlugin = onTarget.extend({ name: z.string().min(1).max(214) })
 
+/** A token, where one is shown; see `ManagedAccess`. */
+const shown = z.strictObject({ token: z.string().min(1).max(1000).optional() })
 const appName = z.string().min(1).max(214)
 const workspaceName = z.string().min(1).max(100)
 const words = z.record(z.string().min(1).max(255), z.string().max(32_768)).default({})
@@ -221,74 +235,131 @@ export const verbs = {
     }),
   }),
   'workspace.list': verb({
-    params: none,
-    perform: async ({ workspaces }) => ({ workspaces: workspaces.list() }),
+    params: shown,
+    async perform({ access, workspaces }, { token }) {
+      await access.authorise(token, { action: 'list' })
+      return { workspaces: workspaces.list() }
+    },
   }),
   'workspace.add': verb({
-    params: z.strictObject({ id: workspaceName }),
-    async perform({ workspaces }, { id }) {
+    params: shown.extend({ id: workspaceName }),
+    async perform({ access, workspaces }, { token, id }) {
+      await access.authorise(token, { action: 'add a workspace', workspace: id })
       await workspaces.add(id)
       return { workspace: id }
     },
   }),
   'workspace.remove': verb({
-    params: z.strictObject({ id: workspaceName }),
-    async perform({ workspaces }, { id }) {
+    params: shown.extend({ id: workspaceName }),
+    async perform({ access, workspaces }, { token, id }) {
+      await access.authorise(token, { action: 'remove a workspace', workspace: id })
       await workspaces.remove(id)
       return { workspace: id }
     },
   }),
   'app.install': verb({
-    params: z.strictObject({
+    params: shown.extend({
       spec: z.string().min(1).max(4096),
       workspace: workspaceName,
       args: z.array(z.string().max(4096)).max(100).default([]),
       env: words,
       credentials: words,
     }),
-    perform: ({ apps }, { spec, ...installing }, { signal, progress }) =>
-      apps.install(spec, { ...installing, signal, onProgress: progress }),
+    async perform({ access, apps }, { token, spec, ...installing }, { signal, progress }) {
+      const asked = { action: 'install', app: spec, workspace: installing.workspace }
+      const principal = await access.authorise(token, asked)
+      // Which version the organisation has is not for a workspace to decide.
+      const isDeciding = principal !== null && principal.role !== 'org_admin' && !(await apps.isAdopted(spec))
+      if (isDeciding) throw await access.refuse(principal, asked)
+      return apps.install(spec, { ...installing, signal, onProgress: progress })
+    },
   }),
   'app.list': verb({
-    params: none,
-    perform: async ({ apps }) => ({ apps: await apps.list() }),
+    params: shown,
+    async perform({ access, apps }, { token }) {
+      await access.authorise(token, { action: 'list' })
+      return { apps: await apps.list() }
+    },
   }),
   'app.check': verb({
-    params: z.strictObject({ name: appName.optional() }),
-    perform: async ({ apps }, { name }, { signal }) => ({ apps: await apps.check(name, { signal }) }),
+    params: shown.extend({ name: appName.optional() }),
+    async perform({ access, apps }, { token, name: app }, { signal }) {
+      await access.authorise(token, { action: 'check', app })
+      return { apps: await apps.check(app, { signal }) }
+    },
   }),
   'app.upgrade': verb({
-    params: z.strictObject({ name: appName, to: z.string().min(1).max(256).optional() }),
-    perform: ({ apps }, { name, to }, { signal, progress }) => apps.upgrade(name, { to, signal, onProgress: progress }),
+    params: shown.extend({ name: appName, to: z.string().min(1).max(256).optional() }),
+    async perform({ access, apps }, { token, name: app, to }, { signal, progress }) {
+      await access.authorise(token, { action: 'upgrade', app })
+      return apps.upgrade(app, { to, signal, onProgress: progress })
+    },
   }),
   'app.rollback': verb({
-    params: z.strictObject({ name: appName }),
-    perform: ({ apps }, { name }, { signal, progress }) => apps.rollback(name, { signal, onProgress: progress }),
+    params: shown.extend({ name: appName }),
+    async perform({ access, apps }, { token, name: app }, { signal, progress }) {
+      await access.authorise(token, { action: 'roll back', app })
+      return apps.rollback(app, { signal, onProgress: progress })
+    },
   }),
   'app.remove': verb({
-    params: z.strictObject({ name: appName, workspace: workspaceName }),
-    perform: ({ apps }, { name, workspace }, { signal }) => apps.remove(name, { workspace, signal }),
+    params: shown.extend({ name: appName, workspace: workspaceName }),
+    async perform({ access, apps }, { token, name: app, workspace }, { signal }) {
+      await access.authorise(token, { action: 'remove', app, workspace })
+      return apps.remove(app, { workspace, signal })
+    },
   }),
   'app.call': verb({
-    params: z.strictObject({
+    params: shown.extend({
       workspace: workspaceName,
       app: appName,
       tool: z.string().min(1).max(256),
       args: z.record(z.string(), z.unknown()).default({}),
     }),
-    perform: async ({ apps }, { tool, args, ...place }, { signal }) => ({
-      answer: await apps.call(place, tool, args, { signal }),
-    }),
+    async perform({ access, apps }, { token, tool, args, ...place }, { signal }) {
+      await access.authorise(token, { action: 'call', ...place })
+      return { answer: await apps.call(place, tool, args, { signal }) }
+    },
   }),
   'app.logs': verb({
-    params: z.strictObject({ workspace: workspaceName, app: appName }),
-    perform: ({ apps }, place) => apps.logs(place),
+    params: shown.extend({ workspace: workspaceName, app: appName }),
+    async perform({ access, apps }, { token, ...place }) {
+      await access.authorise(token, { action: 'logs', ...place })
+      return apps.logs(place)
+    },
+  }),
+  'access.add': verb({
+    params: shown.extend({
+      role: z.enum(['org_admin', 'workspace_admin', 'member']),
+      workspace: workspaceName.optional(),
+      note: z.string().max(1000).optional(),
+    }),
+    async perform({ access }, { token, role, ...about }) {
+      await access.authorise(token, { action: 'make tokens', workspace: about.workspace })
+      return access.add(role, about)
+    },
+  }),
+  'access.list': verb({
+    params: shown,
+    async perform({ access }, { token }) {
+      await access.authorise(token, { action: 'see tokens' })
+      return { tokens: access.list() }
+    },
+  }),
+  'access.remove': verb({
+    params: shown.extend({ id: z.string().min(1).max(100) }),
+    async perform({ access }, { token, id }) {
+      await access.authorise(token, { action: 'remove tokens' })
+      await access.remove(id)
+      return { token: id }
+    },
   }),
   /** Delivers `{ session }`, and then what an MCP server says: of a workspace, or without one, of the organisation. */
   'mcp.open': verb({
-    params: z.strictObject({ workspace: workspaceName.optional() }),
+    params: shown.extend({ workspace: workspaceName.optional() }),
     endless: true,
-    async perform({ apps }, { workspace }, { signal, deliver }) {
+    async perform({ access, apps }, { token, workspace }, { signal, deliver }) {
+      await access.authorise(token, { action: workspace === undefined ? 'manage apps' : 'connect', workspace })
       await apps.endpoints.open(await apps.endpoint(workspace), deliver, signal)
       return {}
     },

@@ -1,5 +1,6 @@
 import { join } from 'node:path'
 import type { AppRelease, InstanceAnswer } from '../../machines/index.ts'
+import { Access } from '../apps/access.ts'
 import type { AppConnection } from '../apps/app-connection.ts'
 import { Slot } from '../apps/slot.ts'
 import { Workspaces } from '../apps/workspaces.ts'
@@ -25,6 +26,7 @@ export interface AppWorld {
   readonly home: string
   readonly store: ReleaseStore
   readonly workspaces: Workspaces
+  readonly access: Access
   readonly desk: Desk
   /** The registry that the configuration names; npm's own where absent. */
   readonly registry: string | undefined
@@ -97,6 +99,7 @@ export async function openAppWorld(
     home,
     store,
     workspaces: await Workspaces.open(home),
+    access: await Access.open(home),
     desk: new Desk(apps.callWaitMs),
     registry,
     signatures: apps.policy.signatures,

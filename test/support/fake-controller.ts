@@ -60,6 +60,10 @@ export class FakeController implements Served {
     throw new InstarError('APP_UNKNOWN', 'there is none here')
   }
 
+  get access(): Served['access'] {
+    throw new InstarError('TOKEN_UNKNOWN', 'there is none here')
+  }
+
   get workspaces(): Served['workspaces'] {
     throw new InstarError('WORKSPACE_UNKNOWN', 'there is none here')
   }

@@ -1,0 +1,110 @@
+import { createHash, randomBytes, timingSafeEqual } from 'node:crypto'
+import { join } from 'node:path'
+import { Low } from 'lowdb'
+import * as z from 'zod'
+import type { AppRole } from '../../machines/index.ts'
+import { InstarError } from '../errors.ts'
+import { JsonFile } from './json-file.ts'
+import { workspaceId } from './workspaces.ts'
+
+const roles = ['org_admin', 'workspace_admin', 'member'] as const satisfies readonly AppRole[]
+
+const tokenSchema = z.strictObject({
+  role: z.enum(roles),
+  /** The one workspace it is for; null for all. */
+  workspace: workspaceId.nullable(),
+  /** SHA-256 of the secret, in hex. It has 256 bits of its own, so nothing slower is needed. */
+  hash: z.string().regex(/^[0-9a-f]{64}$/),
+  note: z.string().max(1000),
+  addedAt: z.iso.datetime(),
+})
+
+const stateSchema = z.strictObject({ schema: z.literal(1), tokens: z.record(z.string(), tokenSchema) })
+type State = z.output<typeof stateSchema>
+
+/** Whoever shows a token that is known; the home's own user needs none and may do everything. */
+export interface Principal {
+  readonly token: string
+  readonly role: AppRole
+  readonly workspace: string | null
+}
+
+export interface TokenInfo extends Principal {
+  readonly note: string
+  readonly addedAt: string
+}
+
+/** What is asked for. `app` and `workspace` are what it is about, where it is about one. */
+export interface Asked {
+  readonly action: string
+  readonly app?: string | undefined
+  readonly workspace?: string | undefined
+}
+
+/** What each role may do; the first may do everything. A workspace admin and a member act in their own workspace only. */
+const allowed: Readonly<Record<Exclude<AppRole, 'org_admin'>, ReadonlySet<string>>> = {
+  workspace_admin: new Set(['list', 'check', 'call', 'logs', 'connect', 'install', 'remove']),
+  member: new Set(['list', 'check', 'call', 'connect']),
+}
+
+export function mayDo({ role, workspace }: Principal, asked: Asked): boolean {
+  if (role === 'org_admin') return true
+  if (!allowed[role].has(asked.action)) return false
+  return asked.workspace === undefined || workspace === null || asked.workspace === workspace
+}
+
+/**
+ * The tokens of an organisation, format 1: `state/access.json`, one JSON object that is replaced as a whole. The secrets
+ * are not in it.
+ *
+ *   tokens   by id: { role, workspace, hash, note, addedAt }
+ */
+export class Access {
+  private constructor(private readonly db: Low<State>) {}
+
+  /** @throws {InstarError} `STATE_UNREADABLE`, `STATE_DAMAGED` */
+  static async open(home: string): Promise<Access> {
+    const db = new Low<State>(new JsonFile(join(home, 'state', 'access.json'), stateSchema), { schema: 1, tokens: {} })
+    await db.read()
+    return new Access(db)
+  }
+
+  /** The token itself is told here, and nowhere again. */
+  async add(role: AppRole, workspace: string | null, note: string, at: string): Promise<string> {
+    const id = randomBytes(6).toString('hex')
+    const secret = randomBytes(32).toString('base64url')
+    this.db.data.tokens[id] = { role, workspace, hash: hashOf(secret), note, addedAt: at }
+    await this.write(id)
+    return `instar_${id}_${secret}`
+  }
+
+  /** @throws {InstarError} `TOKEN_UNKNOWN` */
+  async remove(id: string): Promise<void> {
+    if (!Object.hasOwn(this.db.data.tokens, id)) throw new InstarError('TOKEN_UNKNOWN', `there is no token ${id}`)
+    delete this.db.data.tokens[id]
+    await this.db.write()
+  }
+
+  list(): TokenInfo[] {
+    return Object.entries(this.db.data.tokens).map(([token, { hash: _, ...rest }]) => ({ token, ...rest }))
+  }
+
+  /** Whose token this is; null for one that is none, or is known no more. */
+  recognise(text: string): Principal | null {
+    const [, id = '', secret = ''] = /^instar_([0-9a-f]{12})_([\w-]{43})$/.exec(text) ?? []
+    const known = Object.hasOwn(this.db.data.tokens, id) ? this.db.data.tokens[id]! : null
+    if (known === null || !timingSafeEqual(Buffer.from(known.hash), Buffer.from(hashOf(secret)))) return null
+    return { token: id, role: known.role, workspace: known.workspace }
+  }
+
+  private async write(added: string): Promise<void> {
+    try {
+      await this.db.write()
+    } catch (error) {
+      delete this.db.data.tokens[added]
+      throw error
+    }
+  }
+}
+
+const hashOf = (secret: string) => createHash('sha256').update(secret).digest('hex')
