@@ -14,9 +14,9 @@ import { type AppPlace, type AppWorld, keyOf } from './flows/app-world.ts'
 import { publishedOffer } from './flows/published-offer.ts'
 import type { Asked } from './managed-runtime.ts'
 import { didYouMean } from './nearest.ts'
-import { Detached, type Interpreter } from './run/interpreter.ts'
-import type { RunState } from './run/run.ts'
-import { until } from './run/until.ts'
+import { concluded } from './run/concluded.ts'
+import type { Interpreter } from './run/interpreter.ts'
+import { outputOf } from './run/run.ts'
 
 export interface AppInstalling extends Asked {
   readonly workspace: string
@@ -79,6 +79,9 @@ export interface AppsHost {
 
 /** The apps of an organisation, through runs of their machines. */
 export class ManagedApps {
+  /** How many wait for a run, by its name. */
+  private readonly waiting = new Map<string, number>()
+
   constructor(private readonly host: AppsHost) {}
 
   /**
@@ -289,23 +292,21 @@ export class ManagedApps {
     machine: string,
     key: string,
     input: object,
-    { signal, onProgress }: Asked,
+    asked: Asked,
     isSame: (context: unknown) => boolean = () => false,
   ): Promise<Output> {
-    const { interpreter } = this.host
     const run = await this.begin(machine, key, input, isSame)
-    const detached = new AbortController()
-    const giveUp = () => {
-      if (signal?.reason instanceof Detached) detached.abort(signal.reason)
-      else void interpreter.send(run, { type: 'cancel' }).catch(() => {}) // it has ended, or cannot be cancelled
+    const waiting = (more: number) => {
+      const count = (this.waiting.get(run) ?? 0) + more
+      if (count === 0) this.waiting.delete(run)
+      else this.waiting.set(run, count)
     }
-    signal?.addEventListener('abort', giveUp, { once: true })
-    if (signal?.aborted) giveUp()
+    waiting(1)
     try {
-      const isOver = ({ status }: RunState) => status !== 'active'
-      return (await until(interpreter, run, isOver, { signal: detached.signal, onProgress })).output as Output
+      const isShared = () => this.waiting.get(run)! > 1
+      return outputOf(await concluded(this.host.interpreter, run, { ...asked, isShared }))
     } finally {
-      signal?.removeEventListener('abort', giveUp)
+      waiting(-1)
     }
   }
 

@@ -1,7 +1,6 @@
 import type { InstallInput, InstallResult, PluginOffer, RemoveResult, SetResult } from '../machines/index.ts'
 import type { Subscription } from './config.ts'
 import { errorRecord, InstarError, type InstarErrorCode } from './errors.ts'
-import { isUnattended, unattended } from './held.ts'
 import type { Asked } from './managed-runtime.ts'
 import { didYouMean } from './nearest.ts'
 import {
@@ -20,7 +19,8 @@ import { spareTrees } from './plugins/spare.ts'
 import { type PluginSpec, readSpec } from './plugins/spec.ts'
 import type { Shelf, Surveyed, Target } from './plugins/target.ts'
 import type { Targets } from './plugins/targets.ts'
-import { Detached, type Interpreter } from './run/interpreter.ts'
+import { concluded } from './run/concluded.ts'
+import type { Interpreter } from './run/interpreter.ts'
 import { outputOf, type RunState } from './run/run.ts'
 import { until } from './run/until.ts'
 import type { Schedule } from './runtime/schedule.ts'
@@ -378,23 +378,10 @@ export class ManagedPlugins {
     return resultOf(outputOf<InstallResult>(ended), place.name)
   }
 
-  /** Runs a machine to its end; one that nobody waits for any more is asked to give up. */
-  private async steered(machine: string, start: { key: string; input: object }, { signal, onProgress }: Asked) {
+  private async steered(machine: string, start: { key: string; input: object }, asked: Asked) {
     const { interpreter } = this.host
     const { run } = await interpreter.start(machine, { ...start, busy: 'wait' })
-    const detached = new AbortController()
-    if (isUnattended(signal)) unattended(detached.signal)
-    const giveUp = () => {
-      if (signal?.reason instanceof Detached) detached.abort(signal.reason)
-      else void interpreter.send(run, { type: 'cancel' }).catch(() => {}) // it has ended
-    }
-    signal?.addEventListener('abort', giveUp, { once: true })
-    if (signal?.aborted) giveUp()
-    try {
-      return await until(interpreter, run, isOver, { signal: detached.signal, onProgress })
-    } finally {
-      signal?.removeEventListener('abort', giveUp)
-    }
+    return concluded(interpreter, run, asked)
   }
 
   /** What is there of it. @throws {InstarError} `PLUGIN_UNKNOWN`, `PLUGIN_NAME_INVALID` */

@@ -1,6 +1,5 @@
 import { join } from 'node:path'
 import type { AppProcess, AppRelease, appInstance } from '../../machines/index.ts'
-import { AppConnection } from '../apps/app-connection.ts'
 import { appEnvironment } from '../apps/environment.ts'
 import { readAppManifest } from '../apps/manifest.ts'
 import { makeDirectories } from '../disk.ts'
@@ -17,6 +16,8 @@ export const instanceEffects = (world: AppWorld) => {
 
   const begin = async (place: AppPlace, release: AppRelease, key: string, signal: AbortSignal): Promise<AppProcess> => {
     await world.swept
+    // Imported when there is an app: the protocol's implementation is large.
+    const { AppConnection } = await import('../apps/app-connection.ts')
     const known = desk.connections.get(key)
     const connection = known ?? (await AppConnection.open(await startOf(world, place, release, key, signal)))
     desk.connections.set(key, connection)
