@@ -1,30 +1,37 @@
 import { InstarError } from './errors.ts'
-import type { ManagedDaemon } from './managed-daemon.ts'
+import type { DaemonAsked, ManagedDaemon } from './managed-daemon.ts'
+import { abortable } from './runtime/pause.ts'
+import { processEntry } from './runtime/processes.ts'
 import { connectDaemon, type DaemonClient, type Session } from './sessions/client.ts'
 import { findDaemon } from './sessions/daemon-place.ts'
 import type { ParamsOf, SessionInfo } from './sessions/protocol.ts'
 
-/** The sessions of one daemon, through a connection that is made when it is first needed. */
+/**
+ * The sessions of one daemon, through a connection that is made when it is first needed. Every call rejects with the reason
+ * of its signal.
+ */
 export class ManagedSessions {
-  private connected: Promise<DaemonClient> | null = null
+  private connecting: Promise<DaemonClient> | null = null
+  private connected: DaemonClient | null = null
 
   constructor(private readonly daemon: ManagedDaemon) {}
 
   /**
    * Begins a session; starts the daemon where none runs.
    *
-   * @throws {InstarError} `SESSION_EXISTS`, `SESSION_CWD_INVALID`, `SESSION_COMMAND_INVALID`, `SESSION_LIMIT`, and what
-   *   starting a daemon fails with.
+   * @throws {InstarError} `SESSION_EXISTS`, `SESSION_CWD_INVALID`, `SESSION_COMMAND_INVALID`, `SESSION_LIMIT`,
+   *   `PARAMETERS_INVALID`; `DAEMON_GONE` where nobody knows whether it has begun; and what starting a daemon fails with.
    */
-  async open(params: ParamsOf<'open'> = {}): Promise<Session> {
-    return (await this.client({ start: true })).open(params)
+  async open(params: ParamsOf<'open'> = {}, asked: DaemonAsked = {}): Promise<Session> {
+    asked.signal?.throwIfAborted()
+    if (!(await this.isServed())) await abortable(this.daemon.start(), asked.signal)
+    return (await this.client(asked)).open(params, asked)
   }
 
   /** Every session that is open, and those that ended a short while ago. None where no daemon runs. */
-  async list(): Promise<readonly SessionInfo[]> {
-    if ((await findDaemon(this.daemon.directory)) === undefined) return []
+  async list(asked: DaemonAsked = {}): Promise<readonly SessionInfo[]> {
     try {
-      return await (await this.client()).list()
+      return await (await this.client(asked)).list(asked)
     } catch (error) {
       if (error instanceof InstarError && error.code === 'DAEMON_NOT_RUNNING') return []
       throw error
@@ -36,37 +43,51 @@ export class ManagedSessions {
    *
    * @throws {InstarError} `SESSION_UNKNOWN`, `DAEMON_NOT_RUNNING`.
    */
-  async get(id: string): Promise<Session> {
-    return (await this.client()).session(id)
+  async get(id: string, asked: DaemonAsked = {}): Promise<Session> {
+    return (await this.client(asked)).session(id, asked)
   }
 
   /** Leaves the daemon and its sessions running. */
   async close(): Promise<void> {
-    const { connected } = this
-    this.connected = null
-    await connected?.then(
+    const { connecting } = this
+    this.connecting = null
+    await connecting?.then(
       (client) => client.close(),
       () => {}, // it never came about
     )
   }
 
-  private client({ start = false } = {}): Promise<DaemonClient> {
-    this.connected ??= this.connect(start).catch((error) => {
-      this.connected = null
-      throw error
-    })
-    return this.connected
+  /** That a process has ended is known a moment before its connections are heard to be closed. */
+  private async isServed(): Promise<boolean> {
+    const { connected } = this
+    return connected?.isConnected === true && (await processEntry(connected.daemon.pid)) !== undefined
   }
 
-  private async connect(start: boolean): Promise<DaemonClient> {
-    if (start) await this.daemon.start()
+  /** @throws {InstarError} `DAEMON_NOT_RUNNING`, and what {@link connectDaemon} throws. */
+  private async client(asked: DaemonAsked): Promise<DaemonClient> {
+    asked.signal?.throwIfAborted()
+    this.connecting ??= this.connect().catch((error) => {
+      this.connecting = null
+      throw error
+    })
+    return abortable(this.connecting, asked.signal)
+  }
+
+  private async connect(): Promise<DaemonClient> {
+    // A keeper goes on listening when its daemon has died; where nobody does, none is about to come.
+    const client = await connectDaemon({ path: () => this.find(), reconnect: { whileAbsent: false } })
+    client.onEvent(({ type }) => {
+      // What is asked next begins anew.
+      if (type === 'gone') this.connecting = null
+    })
+    this.connected = client
+    return client
+  }
+
+  /** @throws {InstarError} `DAEMON_NOT_RUNNING` */
+  private async find(): Promise<string> {
     const path = await findDaemon(this.daemon.directory)
     if (path === undefined) throw new InstarError('DAEMON_NOT_RUNNING', `no daemon ${this.daemon.name} runs`)
-    const client = await connectDaemon({ path })
-    client.onEvent(({ type }) => {
-      // It tried for as long as it may. What is asked next begins anew.
-      if (type === 'gone') this.connected = null
-    })
-    return client
+    return path
   }
 }

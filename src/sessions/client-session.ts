@@ -27,7 +27,7 @@ export interface SessionHost {
 }
 
 /** A program in a terminal of a daemon. The same one for as long as it runs, whichever daemon serves it. */
-export class Session {
+export class Session implements AsyncDisposable {
   /** @internal The connection whose daemon is known to have it. */
   knownBy: Link | null
   /** @internal How it ended, once that was heard. */
@@ -84,6 +84,11 @@ export class Session {
   /** Ends its output, if there is one. Resolves when nothing more comes for it. */
   detach(): Promise<void> {
     return this.host.detach(this)
+  }
+
+  /** Detaches; the session lives on. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.detach()
   }
 
   /**

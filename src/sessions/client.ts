@@ -27,11 +27,13 @@ export interface Reconnecting {
   readonly delayMsMax?: number
   /** After so long without a daemon the client gives up. Default: 30000. */
   readonly forMs?: number
+  /** Also while nobody listens, for somebody may start a daemon; else the client gives up then. Default: true. */
+  readonly whileAbsent?: boolean
 }
 
 export interface ConnectOptions {
-  /** Of the daemon's socket. */
-  readonly path: string
+  /** Of the daemon's socket; where that may change, what finds it, before each attempt. */
+  readonly path: string | (() => Promise<string>)
   /** Default: true. */
   readonly reconnect?: boolean | Reconnecting
   /** How long the daemon may take to answer what it answers at once. Default: 30000. */
@@ -144,6 +146,11 @@ export class DaemonClient implements AsyncDisposable {
   /** The daemon that serves it now, as far as is known. */
   get daemon(): Pick<Welcome, 'version' | 'pid' | 'capabilities'> {
     return this.greeting
+  }
+
+  /** Without a connection, what is asked waits for the next. */
+  get isConnected(): boolean {
+    return this.current?.isOpen === true
   }
 
   // ---- what can be asked
@@ -285,8 +292,9 @@ export class DaemonClient implements AsyncDisposable {
     }
   }
 
-  private dial(signal: AbortSignal | undefined, answerTimeoutMs: number): Promise<Link> {
-    const { path, name = `client of process ${process.pid}` } = this.options
+  private async dial(signal: AbortSignal | undefined, answerTimeoutMs: number): Promise<Link> {
+    const { path: given, name = `client of process ${process.pid}` } = this.options
+    const path = typeof given === 'string' ? given : await given()
     return Link.open({ path, name, answerTimeoutMs, signal }, this.listener)
   }
 
@@ -326,7 +334,7 @@ export class DaemonClient implements AsyncDisposable {
 
   private async reconnect(
     lost: InstarError,
-    { delayMs = 10, delayMsMax = 1000, forMs = 30_000 }: Reconnecting,
+    { delayMs = 10, delayMsMax = 1000, forMs = 30_000, whileAbsent = true }: Reconnecting,
   ): Promise<void> {
     const giveUp = (cause: InstarError) =>
       this.giveUp(new InstarError('DAEMON_GONE', `no daemon stayed for ${forMs} ms`, { cause }))
@@ -349,7 +357,8 @@ export class DaemonClient implements AsyncDisposable {
       } catch (error) {
         if (signal.aborted) return
         const reason = error as InstarError
-        if (final.has(reason.code)) return this.giveUp(reason)
+        const isAbsent = reason.code === 'DAEMON_NOT_RUNNING'
+        if (final.has(reason.code) || (isAbsent && !whileAbsent)) return this.giveUp(reason)
         if (performance.now() > attempts.until) return giveUp(reason)
       }
     }
