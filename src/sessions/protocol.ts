@@ -405,7 +405,7 @@ export type Method = keyof typeof methods
 export type ParamsOf<M extends Method> = z.input<(typeof methods)[M]['params']>
 export type ResultOf<M extends Method> = z.output<(typeof methods)[M]['result']>
 
-export const Request = z.strictObject({ method: z.string().max(64), params: z.unknown() })
+export const Request = z.strictObject({ method: z.string().max(64), params: z.unknown().default({}) })
 
 export const ErrorBody = z.object({
   code: text(64),

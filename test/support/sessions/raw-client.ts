@@ -1,27 +1,49 @@
 import { once } from 'node:events'
 import { connect, type Socket } from 'node:net'
 import {
+  ErrorBody,
   type Frame,
   FrameReader,
   frameTypes,
   jsonFrame,
   limits,
   numberedFrame,
+  readJson,
   splitNumbered,
 } from '../../../src/sessions/protocol.ts'
 
-/** A client that says what no well-behaved one would. It has said hello. */
+export const hello = jsonFrame(frameTypes.hello, { protocols: [1], client: 'raw', capabilities: [] })
+
+/** A client that says what no well-behaved one would. */
 export class RawClient implements Disposable {
   readonly frames: Frame[] = []
   readonly socket: Socket
 
-  constructor(path: string) {
+  /** @param first What it begins with. */
+  constructor(path: string, first: Buffer = hello) {
     this.socket = connect(path)
+    this.socket.on('error', () => {}) // 'close' follows
     const reader = new FrameReader(limits.answerBytesMax)
     this.socket.on('data', (bytes) => {
       for (const { type, payload } of reader.push(bytes)) this.frames.push({ type, payload: Buffer.from(payload) })
     })
-    this.socket.write(jsonFrame(frameTypes.hello, { protocols: [1], client: 'raw', capabilities: [] }))
+    this.socket.write(first)
+  }
+
+  /** The codes that requests were refused with, by their number; 0: the connection. */
+  get refusals(): Record<number, string> {
+    const errors = this.frames.filter(({ type }) => type === frameTypes.error)
+    return Object.fromEntries(
+      errors.map(({ payload }) => {
+        const { number, body } = splitNumbered(payload)
+        return [number, readJson(ErrorBody, body, 'an error').code]
+      }),
+    )
+  }
+
+  /** Resolves when the daemon has closed the connection. */
+  async ended(): Promise<void> {
+    if (!this.socket.closed) await once(this.socket, 'close')
   }
 
   /** Sends requests in one piece, numbered from `first`. */
