@@ -6,6 +6,7 @@ import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest
 import type { SupervisionContext } from '../machines/index.ts'
 import { parseConfig } from '../src/config.ts'
 import { type Controller, type ControllerOptions, openController } from '../src/controller.ts'
+import { supervisionEffects } from '../src/flows/daemon-supervision.ts'
 import { openHome } from '../src/home.ts'
 import { packageVersion } from '../src/package-info.ts'
 import { connectDaemon } from '../src/sessions/client.ts'
@@ -303,6 +304,25 @@ test('what the configuration no longer names is left running', async () => {
   const next = await open(current, { config })
   expect(next.runs().filter(({ key, status }) => key === 'second' && status === 'active')).toEqual([])
   expect((await processes.all()).some((process) => process.pid === pid)).toBe(true)
+})
+
+test('an update finds that its handoff has taken place, and takes no daemon of another version for that', async () => {
+  const { pid } = await start(old)
+  const command = commandOf(current)
+  const world = { home, version: packageVersion, command, keeper: () => null, scrollbackBytes: 1, shell: undefined }
+  const { update } = supervisionEffects(world)
+  // A keeper has brought back the old version since it was known, by another process.
+  const before = { pid: 1, version: old.version, node: '', generation: 1, keeper: null, standing: 'older' } as const
+  const tools = { signal: new AbortController().signal } as Parameters<typeof update>[1]
+  const first = await update({ name: 'main', daemon: before }, tools)
+  expect(first).toMatchObject({
+    handoff: { outcome: 'handed-over', predecessor: pid },
+    daemon: { version: packageVersion },
+  })
+  expect(first.daemon.pid).not.toBe(pid)
+  expect(await update({ name: 'main', daemon: before }, tools)).toMatchObject({
+    handoff: { outcome: 'handed-over', predecessor: 1, successor: first.daemon.pid, freezeMs: null },
+  })
 })
 
 // ---- places

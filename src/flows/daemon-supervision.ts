@@ -51,8 +51,10 @@ export const supervisionEffects = (world: DaemonWorld) => {
     update: async ({ name, daemon }, { signal }) => {
       const before = await look(name, signal)
       if (before === undefined) throw new InstarError('DAEMON_GONE', `the daemon ${name} is gone`)
-      // The handoff took place before a crash of ours, which has cost us its answer.
-      if (before.pid !== daemon.pid) return { handoff: handedOver(daemon, before), daemon: daemonOf(world, before) }
+      // The handoff took place before a crash of ours, which has cost us its answer. One of another version is none of it: a
+      // keeper has brought that back.
+      if (before.pid !== daemon.pid && before.version === world.version)
+        return { handoff: handedOver(daemon, before), daemon: daemonOf(world, before) }
       const command = world.command ?? defaultCommand()
       const result = await askDaemon(directoryOf(name), (client) => client.upgrade({ command }), signal)
       if (result === undefined) throw new InstarError('DAEMON_GONE', `the daemon ${name} is gone`)
