@@ -7,7 +7,7 @@ import { InstarError } from '../errors.ts'
 import { abortable, pause } from '../runtime/pause.ts'
 import type { Connection } from './connection.ts'
 import type { Daemon } from './daemon.ts'
-import { isAlive } from './foreground.ts'
+import { isAlive, signalGroup } from './foreground.ts'
 import { monotonicMs } from './monotonic.ts'
 import { pipeOf } from './pipe-handle.ts'
 import type { Session } from './session.ts'
@@ -285,8 +285,9 @@ export class Handoff {
   /** Ends the successor and takes everything up again. Safe to call before there is one. */
   async rollBack(): Promise<void> {
     if (this.acked) return
-    if (this.child?.pid !== undefined && this.child.exitCode === null && this.child.signalCode === null) {
-      this.child.kill('SIGKILL')
+    if (this.child?.pid !== undefined) {
+      // What was started may be a shell, and the daemon its child: the group is theirs alone.
+      signalGroup(this.child.pid, 'SIGKILL')
       await this.exited
     }
     const served = await this.hasServed()

@@ -96,6 +96,8 @@ class Served {
 }
 
 const fakeSuccessor = (how: Misbehaviour) => [process.execPath, scene.compiled.file(fake), how]
+/** As the child of a shell that waits for it. */
+const wrapped = (how: Misbehaviour) => ['/bin/sh', '-c', '"$@"; exit', 'sh', ...fakeSuccessor(how)]
 
 describe('6: the predecessor serves on, the requester learns the reason, and nothing is left over, where the successor', () => {
   const failed = (message: RegExp) => ({ code: 'HANDOFF_FAILED', message: expect.stringMatching(message) })
@@ -121,14 +123,14 @@ describe('6: the predecessor serves on, the requester learns the reason, and not
   const slow = (Object.keys(reasons) as Misbehaviour[]).filter((how) => reasons[how] === silent)
   const quick = (Object.keys(reasons) as Misbehaviour[]).filter((how) => reasons[how] !== silent)
 
-  async function fails(hows: readonly Misbehaviour[], keeper: boolean): Promise<void> {
+  async function fails(hows: readonly Misbehaviour[], keeper: boolean, commandOf = fakeSuccessor): Promise<void> {
     await using trial = await scene.start({ keeper })
     const client = await trial.client({ reconnect: false })
     const served = await Served.begin(trial, client)
     for (const how of hows) {
       const { pid } = await client.info()
       await served.lag()
-      const result = await client.upgrade({ command: fakeSuccessor(how) })
+      const result = await client.upgrade({ command: commandOf(how) })
       expect(result, how).toMatchObject({
         outcome: 'kept',
         predecessor: pid,
@@ -143,7 +145,9 @@ describe('6: the predecessor serves on, the requester learns the reason, and not
   test(`${quick.join(', ')}; without a keeper`, () => fails(quick, false))
   test(`${quick.join(', ')}; with a keeper`, () => fails(quick, true))
   // Each in a daemon of its own: what is waited for is the time that a successor is given.
-  test(slow.join(', '), async () => void (await Promise.all(slow.map((how) => fails([how], true)))))
+  test(`${slow.join(', ')}; never acks behind a shell`, async () => {
+    await Promise.all([...slow.map((how) => fails([how], true)), fails(['never acks'], true, wrapped)])
+  })
 
   test('cannot be started', async () => {
     await using trial = await scene.start()
