@@ -128,7 +128,18 @@ export class Session {
   get info(): SessionInfo {
     const { id, handle, pid, command, cwd, createdAt, size } = this.identity
     const { start, end } = this.ring
-    return { id, handle, pid, command: shortened(command), cwd, size, createdAt, start, offset: end, exit: this.exit }
+    return {
+      id,
+      handle,
+      pid,
+      command: partOf(command),
+      cwd: shortened(cwd, cwdBytesMax),
+      size,
+      createdAt,
+      start,
+      offset: end,
+      exit: this.exit,
+    }
   }
 
   // ---- what clients do
@@ -318,15 +329,24 @@ export class Session {
   }
 }
 
-const shownBytesMax = 4096
+/** As JSON. With them the list of as many sessions as there can be fits into one frame. */
+const commandBytesMax = 2048
+const cwdBytesMax = 1024
 
-/** A whole script may be an argument; a list of all sessions has to fit into one frame. */
-function shortened(command: readonly string[]): string[] {
-  let left = shownBytesMax
+/** A whole script may be an argument. */
+function partOf(command: readonly string[]): string[] {
+  let left = commandBytesMax
   return command.flatMap((word) => {
-    if (left <= 0) return []
-    const shown = word.slice(0, left)
-    left -= shown.length + 1
-    return [shown]
+    const shown = shortened(word, left)
+    left -= jsonBytes(shown) + 1
+    return left < 0 ? [] : [shown]
   })
 }
+
+function shortened(text: string, bytesMax: number): string {
+  let shown = text.slice(0, Math.max(bytesMax, 0))
+  while (shown !== '' && jsonBytes(shown) > bytesMax) shown = shown.slice(0, shown.length / 2)
+  return shown
+}
+
+const jsonBytes = (text: string) => Buffer.byteLength(JSON.stringify(text))

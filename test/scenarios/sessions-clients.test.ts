@@ -86,6 +86,19 @@ test('12: a client that never reads: its memory stays bounded and the others are
   expect(await output.ends()).toMatchObject({ code: 0, offset: bytes })
 })
 
+test('whoever is attached is told of a new size', async () => {
+  await using trial = await scene.start()
+  const client = await trial.client()
+  const session = await client.open({ id: 'told', command: scene.programs.idle() })
+  const other = await trial.client()
+  const events: unknown[] = []
+  other.onEvent((event) => events.push(event))
+  await new FollowedText(await other.session('told')).says('ready')
+  await session.resize({ columns: 100, rows: 30 })
+  await eventually(() => events.length > 0, 'the event')
+  expect(events).toEqual([{ type: 'resized', session: 'told', size: { columns: 100, rows: 30 } }])
+})
+
 test('12: beside one that has stopped reading, a slow one still gets every byte', async () => {
   await using trial = await scene.start({ args: ['--buffer-bytes', String(scrollbackBytes)] })
   const client = await trial.client({ reconnect: false })
