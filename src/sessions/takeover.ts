@@ -98,6 +98,7 @@ export class Takeover {
     const { name, directory, keeper, log, handOver, stopped } = this.place
     closeStrayMasters(new Set(inherited.map(({ descriptor }) => descriptor)))
     const server = createServer((socket) => this.daemon.accept(socket))
+    server.on('error', (error) => log(`the listening socket: ${String(error)}`)) // for want of memory or descriptors
     const channel =
       keeper === null
         ? null

@@ -5,7 +5,7 @@ import { type FrameType, frameTypes, inputHead, jsonFrame, limits, numberedFrame
 import { DaemonTrial } from '../support/sessions/daemon-trial.ts'
 import { FollowedText } from '../support/sessions/followed.ts'
 import { hello, RawClient } from '../support/sessions/raw-client.ts'
-import { sessionScene } from '../support/sessions/scene.ts'
+import { sessionScene, TypedShell } from '../support/sessions/scene.ts'
 
 // What is not the protocol, at a real daemon: an error with a code to whoever says it, and nobody else notices anything.
 
@@ -143,6 +143,31 @@ test('whatever else is said is answered with a code, and never by a defect', asy
     }),
     { numRuns: 300 },
   )
+})
+
+test('a daemon that may have no more descriptors refuses what needs one, and serves on', async () => {
+  await using limited = await scene.start({ filesMax: 64 })
+  const user = await limited.client({ reconnect: false })
+  const shell = new TypedShell(await user.open({ id: 'first', command: ['sh'] }))
+  const fill = async () => {
+    for (;;) await user.open({ command: ['cat'] })
+  }
+  await expect(fill()).rejects.toMatchObject({ code: 'SESSION_LIMIT' })
+  await shell.asks('echo a-$((40 + 2))', 'a-42')
+  expect(await user.upgrade()).toMatchObject({ outcome: 'kept', reason: { code: 'HANDOFF_FAILED' } })
+
+  // As many clients as there is room for are let in, and one more is told.
+  const others = async () => {
+    for (;;) await limited.client({ reconnect: false })
+  }
+  await expect(others()).rejects.toMatchObject({ code: expect.stringMatching(/^DAEMON_(GONE|BUSY|SILENT)$/) })
+  await shell.asks('echo b-$((40 + 2))', 'b-42')
+
+  const [, second, third] = await user.list()
+  for (const { id } of [second!, third!]) await (await user.session(id)).close()
+  const again = new TypedShell(await user.open({ command: ['sh'] }))
+  await again.asks('echo c-$((40 + 2))', 'c-42')
+  await shell.asks('echo d-$((40 + 2))', 'd-42')
 })
 
 test('half a hello and then silence is not waited for longer than ten seconds', async () => {

@@ -124,6 +124,16 @@ describe.runIf(onLinux)('masters', () => {
   })
 })
 
+test('where there are no terminals of this kind, that is said by name', () => {
+  const platform = Object.getOwnPropertyDescriptor(process, 'platform')!
+  Object.defineProperty(process, 'platform', { ...platform, value: 'win32' })
+  try {
+    expect(() => loadNativePty()).toThrow(expect.objectContaining({ code: 'PLATFORM_UNSUPPORTED' }))
+  } finally {
+    Object.defineProperty(process, 'platform', platform)
+  }
+})
+
 describe('node-pty', () => {
   const fresh = async () => {
     vi.resetModules()

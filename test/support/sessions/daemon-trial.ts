@@ -36,6 +36,8 @@ export interface TrialOptions {
   /** More arguments of the daemon. */
   readonly args?: readonly string[]
   readonly env?: Readonly<Record<string, string>>
+  /** How many descriptors it may have. */
+  readonly filesMax?: number
 }
 
 /** What a daemon may leave in its directory when it was asked to stop. */
@@ -84,9 +86,10 @@ export class DaemonTrial implements AsyncDisposable {
 
   /** Starts a daemon, or a keeper that does, and resolves when it answers. */
   async launch(): Promise<void> {
-    const { keeper = false } = this.options
+    const { keeper = false, filesMax } = this.options
     const before = await this.processes.all()
-    const command = keeper
+    const limited = filesMax === undefined ? [] : ['/bin/sh', '-c', `ulimit -n ${filesMax}; exec "$0" "$@"`]
+    const program = keeper
       ? [
           this.program.keeper,
           '--directory',
@@ -99,6 +102,7 @@ export class DaemonTrial implements AsyncDisposable {
       : [...this.daemonCommand, 'start', ...this.daemonArguments]
     await mkdir(this.directory, { recursive: true, mode: 0o700 })
     const log = await open(join(this.temporary, 'start.log'), 'a', 0o600)
+    const command = [...limited, ...program]
     const child = spawn(command[0]!, command.slice(1), {
       detached: true,
       stdio: ['ignore', log.fd, log.fd],
