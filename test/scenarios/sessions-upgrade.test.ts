@@ -1,5 +1,9 @@
-import { readlink } from 'node:fs/promises'
+import { readdir, readlink } from 'node:fs/promises'
+import { join } from 'node:path'
+import { crc32 } from 'node:zlib'
 import { describe, expect, test } from 'vitest'
+import { readJournal } from '../../src/journal/read.ts'
+import { readRecord } from '../../src/run/record.ts'
 import type { DaemonClient, Session } from '../../src/sessions/client.ts'
 import type { SessionExit } from '../../src/sessions/protocol.ts'
 import { eventually, settled } from '../support/sessions/eventually.ts'
@@ -88,6 +92,43 @@ test.each(keepers)('5: a resize after an upgrade, $how: `stty size` inside shows
   await shell.asks('stty size', '33 101')
   await upgraded(client)
   expect((await client.list())[0]!.size).toEqual({ columns: 101, rows: 33 })
+})
+
+test('both daemons write down where each session was handed over, and the hash of what it had printed', async () => {
+  await using trial = await scene.start()
+  const client = await trial.client({ reconnect: false })
+  const command = scene.programs.stream({ bytes: 3_000_000, rate: 2_000_000, begin: 1, pause: 1 })
+  const streams = [
+    await FollowedStream.begin(await client.open({ command })),
+    await FollowedStream.begin(await client.open({ command })),
+  ]
+  for (const stream of streams) await stream.reaches(50_000)
+  const journals = join(trial.directory, 'journals')
+  /** What a process has recorded of its side. */
+  const marksOf = async (pid: number, machine: string) => {
+    const folder = (await readdir(journals)).find((name) => name.endsWith(`-${pid}`))!
+    const marks: { handle: number; offset: number; crc32: number }[] = []
+    for await (const record of readJournal(join(journals, folder))) {
+      const { run, event } = readRecord(record)
+      if (run.startsWith(machine) && event.output?.sessions?.[0]?.crc32 !== undefined)
+        marks.push(...event.output.sessions)
+    }
+    return marks
+  }
+  const predecessor = await trial.pid()
+  const successor = await upgraded(client)
+  const marks = await marksOf(successor, 'daemon-takeover')
+  expect(marks.map(({ handle }) => handle)).toEqual(streams.map(({ session }) => session.handle))
+  expect(await marksOf(predecessor, 'daemon-handoff')).toEqual(marks)
+  for (const { offset, crc32: hash } of marks) {
+    expect(offset).toBeGreaterThan(50_000)
+    expect(hash).toBe(crc32(numbered(0, offset)))
+  }
+  for (const stream of streams) {
+    await stream.reaches(3_000_000)
+    await stream.session.write('x')
+    await stream.ends()
+  }
 })
 
 describe('17: while an upgrade is under way', () => {

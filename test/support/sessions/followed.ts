@@ -1,3 +1,4 @@
+import { crc32 } from 'node:zlib'
 import type { Session } from '../../../src/sessions/client.ts'
 import type { Gap, SessionExit } from '../../../src/sessions/protocol.ts'
 import { eventually } from './eventually.ts'
@@ -14,6 +15,8 @@ abstract class Followed {
   /** Of the next byte, as the daemon counts. */
   offset = 0
 
+  /** Over what came without a gap. */
+  private readonly hashed = { bytes: 0, crc32: 0 }
   private lastAt = performance.now()
   private readonly detached = new AbortController()
   private failure: unknown = null
@@ -41,6 +44,9 @@ abstract class Followed {
     const exit = await this.session.exit
     await this.done
     if (this.offset !== exit.offset) throw new Error(`${this.offset} bytes of ${exit.offset} were received`)
+    const { hashed } = this
+    if (exit.hash.from === 0 && hashed.bytes === exit.offset && hashed.crc32 !== exit.hash.crc32)
+      throw new Error(`${this.session.id} printed what hashes to ${exit.hash.crc32}, and ${hashed.crc32} was received`)
     return exit
   }
 
@@ -64,8 +70,11 @@ abstract class Followed {
       const [begin, end] = 'bytes' in piece ? [piece.offset, piece.offset + piece.bytes.length] : [piece.from, piece.to]
       if (next !== null && begin !== next)
         throw new Error(`the output of ${this.session.id} goes on at ${begin}, where ${next} was expected`)
-      if ('bytes' in piece) this.take(piece.bytes)
-      else {
+      if ('bytes' in piece) {
+        this.hashed.bytes += piece.bytes.length
+        this.hashed.crc32 = crc32(piece.bytes, this.hashed.crc32)
+        this.take(piece.bytes)
+      } else {
         this.gaps.push(piece)
         this.skip(piece)
       }
