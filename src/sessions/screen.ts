@@ -68,7 +68,12 @@ export async function renderScreen(
   }
 }
 
-/** What a session shows now, made of what can still be had of its output. */
+/**
+ * What a session showed when the daemon was asked for it, made of what can still be had of its output: for one who comes
+ * late, and then follows from `session.info.offset`.
+ *
+ * @throws {InstarError} `SESSION_ATTACHED` while its client has another output of it, and what an output fails with.
+ */
 export async function screenOf(session: Session): Promise<Screen> {
   const { pieces, from } = await historyOf(session)
   return renderScreen(pieces, session.info.size, { from })
