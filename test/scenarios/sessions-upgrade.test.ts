@@ -65,7 +65,8 @@ test.each(keepers)(
 test.each(keepers)(
   '3: sixty-four adopted sessions, $how: file operations in the daemon do not stall',
   async ({ keeper }) => {
-    await using trial = await scene.start({ keeper })
+    // One thread for them: a single read that waits in it would stall all else.
+    await using trial = await scene.start({ keeper, env: { UV_THREADPOOL_SIZE: '1' } })
     const client = await trial.client({ reconnect: false })
     for (let index = 0; index < 64; index += 1) await client.open({ command: scene.programs.idle() })
     await upgraded(client)
