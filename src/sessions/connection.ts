@@ -29,6 +29,9 @@ export interface Pending {
 
 /** Of one connection, in this process: what the kernel has not taken is at most this and one frame. */
 const queueBytesMax = 64 * 1024
+/** What is gathered of a program that prints without a pause, and for how long; see {@link Connection.wake}. */
+const gatheredBytesMax = 32 * 1024
+const gatheredMs = 1
 const inputBytesMax = 1024 * 1024
 const nothing = Buffer.alloc(0)
 /** Some name what was wrong with input of any length. */
@@ -48,7 +51,7 @@ export class Connection {
   /** What was given to the socket because the kernel did not take it at once, the oldest maybe taken in part by now. */
   private readonly queue: Buffer[] = []
   private givenInAll = 0
-  private flushing = false
+  private gathering: NodeJS.Timeout | undefined
   private begun: Buffer = nothing
   private unsent: Buffer = nothing
   /** What was to be sent while frozen. */
@@ -131,28 +134,32 @@ export class Connection {
     session.regulate()
   }
 
-  /** Something was printed. The first news goes out at once, what follows in the same turn of the loop together. */
-  wake(): void {
-    if (this.flushing) return
-    this.flushing = true
-    this.pump()
-    setImmediate(() => {
-      this.flushing = false
-      this.pump()
-    })
+  /**
+   * Something was printed. It goes out at once, unless more follows at once: that is gathered for a moment, as each frame
+   * costs both ends the same, however short it is.
+   */
+  wake(attachment: Attachment, moreFollows: boolean): void {
+    if (moreFollows && attachment.session.ring.end - attachment.cursor < gatheredBytesMax) {
+      this.gathering ??= setTimeout(() => {
+        this.gathering = undefined
+        this.pump()
+      }, gatheredMs)
+      return
+    }
+    while (this.hasRoom && this.give(attachment));
   }
 
   /** Gives every attached session's output, in turns, until the socket has enough. */
   pump(): void {
-    if (this.frozen || this.isClosed) return
     let moved = true
-    while (moved && this.socket.writableLength < queueBytesMax) {
+    while (moved) {
       moved = false
-      for (const attachment of this.attachments.values()) {
-        if (this.socket.writableLength >= queueBytesMax) return
-        moved = this.give(attachment) || moved
-      }
+      for (const attachment of this.attachments.values()) moved = (this.hasRoom && this.give(attachment)) || moved
     }
+  }
+
+  private get hasRoom(): boolean {
+    return !this.frozen && !this.isClosed && this.socket.writableLength < queueBytesMax
   }
 
   /** True where there is more to give. */

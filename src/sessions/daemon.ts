@@ -61,6 +61,8 @@ const stalledLookMs = 1_000
 const statusKeptMs = 10_000
 const defaultSize = { columns: 80, rows: 24 }
 
+/** So much at once is all that the kernel gives, 4095 bytes on Linux: it has more, or soon will. */
+const fullReadBytes = 4000
 /** More than a master reads before it tells of it. */
 const readBytesMax = 64 * 1024
 /**
@@ -159,7 +161,8 @@ export class Daemon implements SessionHost, ConnectionHost {
   }
 
   printed(session: Session, bytes: number): void {
-    for (const { connection } of session.attachments) connection.wake()
+    const moreFollows = bytes >= fullReadBytes
+    for (const attachment of session.attachments) attachment.connection.wake(attachment, moreFollows)
     this.reserve(session)
     if (this.options.watermarks === null) return
     if (!this.moved.has(session)) this.moved.set(session, session.ring.end - bytes)
