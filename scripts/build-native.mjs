@@ -1,5 +1,6 @@
-// Builds native/keeper.c to dist/native/keeper, where a C compiler is and the source changed since. Plain Node without
-// dependencies: a user of the package runs it too, `node scripts/build-native.mjs`. Never fails an installation.
+// Builds what is in C to dist/native, where a C compiler is and the source changed since: the keeper, a program, and
+// the addon for descriptors, which Node loads. Plain Node without dependencies: a user of the package runs it too,
+// `node scripts/build-native.mjs`. Never fails an installation.
 import { spawnSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import { existsSync, mkdirSync, readFileSync, realpathSync, renameSync, rmSync, writeFileSync } from 'node:fs'
@@ -7,44 +8,66 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
-const source = join(root, 'native', 'keeper.c')
+
+const products = [
+  {
+    name: 'keeper',
+    source: 'keeper.c',
+    title: 'the keeper',
+    without: 'sessions end where their daemon crashes',
+    platforms: ['linux'],
+    // Linked to nothing it takes half the memory and runs on any Linux; not every system has what that needs.
+    linkings: [['-static'], []],
+  },
+  {
+    name: 'descriptors.node',
+    source: 'descriptors.c',
+    title: 'the addon for descriptors',
+    without: 'a daemon does not ask the system who its clients are',
+    platforms: ['linux', 'darwin'],
+    // What it calls is in the Node that loads it.
+    linkings: [['-shared', '-fPIC', ...(process.platform === 'darwin' ? ['-undefined', 'dynamic_lookup'] : [])]],
+  },
+]
 
 /**
- * Builds where that is needed, and says in one line what came of it.
+ * Builds where that is needed, and says in one line of each what came of it.
  *
- * @returns {{ outcome: 'built' | 'current' | 'failed' | 'unsupported', message: string }}
+ * @returns {{ outcome: 'built' | 'current' | 'failed' | 'unsupported', message: string }[]}
  */
 export function buildNative({ folder = join(root, 'dist', 'native'), compilers = defaultCompilers() } = {}) {
-  if (process.platform !== 'linux')
-    return { outcome: 'unsupported', message: 'The keeper is for Linux; nothing to build.' }
-  const program = join(folder, 'keeper')
-  const mark = join(folder, '.keeper-built')
-  const wanted = `${process.platform}-${process.arch} ${createHash('sha256').update(readFileSync(source)).digest('hex')}`
-  if (existsSync(program) && existsSync(mark) && readFileSync(mark, 'utf8') === wanted)
-    return { outcome: 'current', message: 'The keeper is up to date.' }
+  return products.map((product) => buildOne(product, folder, compilers))
+}
+
+function buildOne({ name, source, title, without, platforms, linkings }, folder, compilers) {
+  const Title = title.charAt(0).toUpperCase() + title.slice(1)
+  if (!platforms.includes(process.platform))
+    return { outcome: 'unsupported', message: `${Title} is for ${platforms.join(' and ')}; nothing to build.` }
+  const code = join(root, 'native', source)
+  const product = join(folder, name)
+  const mark = join(folder, `.${name}-built`)
+  const wanted = `${process.platform}-${process.arch} ${createHash('sha256').update(readFileSync(code)).digest('hex')}`
+  if (existsSync(product) && existsSync(mark) && readFileSync(mark, 'utf8') === wanted)
+    return { outcome: 'current', message: `${Title} is up to date.` }
 
   mkdirSync(folder, { recursive: true })
-  // A running keeper cannot be written over, and nobody may find half a program.
-  const draft = join(folder, `.keeper-${process.pid}`)
-  const failure = compile(compilers, draft)
+  // What runs cannot be written over, and nobody may find half of it.
+  const draft = join(folder, `.${name}-${process.pid}`)
+  const failure = compile(compilers, linkings, code, draft)
   if (failure !== null) {
     rmSync(draft, { force: true })
-    return {
-      outcome: 'failed',
-      message: `The keeper was not built, so sessions end where their daemon crashes: ${failure}`,
-    }
+    return { outcome: 'failed', message: `${Title} was not built, so ${without}: ${failure}` }
   }
-  renameSync(draft, program)
+  renameSync(draft, product)
   writeFileSync(mark, wanted)
-  return { outcome: 'built', message: `Built the keeper: ${program}` }
+  return { outcome: 'built', message: `Built ${title}: ${product}` }
 }
 
 /** Null, or why none of the compilers made it. */
-function compile(compilers, target) {
+function compile(compilers, linkings, source, target) {
   let failure = 'no C compiler was found (on Debian: apt-get install gcc libc6-dev).'
-  // Linked to nothing it takes half the memory and runs on any Linux; not every system has what that needs.
   for (const compiler of compilers)
-    for (const linking of [['-static'], []]) {
+    for (const linking of linkings) {
       const [program, ...before] = compiler.split(' ')
       const args = [...before, '-std=c11', '-O2', '-Wall', '-Wextra', ...linking, '-o', target, source]
       const { error, status, stderr } = spawnSync(program, args, { encoding: 'utf8' })
@@ -61,8 +84,8 @@ function defaultCompilers() {
 
 if (process.argv[1] && realpathSync(process.argv[1]) === fileURLToPath(import.meta.url)) {
   try {
-    console.error(buildNative().message)
+    for (const { message } of buildNative()) console.error(message)
   } catch (error) {
-    console.error(`The keeper was not built: ${error.message}`)
+    console.error(`Nothing was built: ${error.message}`)
   }
 }

@@ -40,8 +40,8 @@ if (markOf(builtMark) !== sources) {
   writeFileSync(builtMark, sources)
 }
 
-const native = buildNative()
-if (native.outcome === 'built' || native.outcome === 'failed') console.error(native.message)
+for (const { outcome, message } of buildNative())
+  if (outcome === 'built' || outcome === 'failed') console.error(message)
 
 function npm(...args) {
   // npm is a script on Windows, and only a shell runs those; nothing here comes from outside.

@@ -241,7 +241,7 @@ async function examineRegistry(
 }
 
 async function examineSessions(cli: Cli, config: Config | undefined, condition: HomeCondition): Promise<Finding[]> {
-  const found = [await examineTerminals(), await examineKeeper()]
+  const found = [await examineTerminals(), await examineKeeper(), await examineDescriptorCalls()]
   if (config === undefined || condition.state !== 'ours') return found
   const [{ daemonStatus }, { packageVersion: version }] = await Promise.all([
     import('../managed-daemon.ts'),
@@ -271,6 +271,14 @@ async function examineKeeper(): Promise<Finding> {
   if (reason === null) return good('keeper', path)
   const message = `there is none, so sessions survive every update of their daemon, but not its crash. ${reason}`
   return { about: 'keeper', verdict: 'warning', message }
+}
+
+async function examineDescriptorCalls(): Promise<Finding> {
+  const { findDescriptorCalls } = await import('../sessions/descriptor-calls.ts')
+  const { path, reason } = findDescriptorCalls()
+  if (reason === null) return good('descriptors', path)
+  const message = `there is no addon for them, so the modes of its files alone say who may speak to a daemon. ${reason}`
+  return { about: 'descriptors', verdict: 'warning', message }
 }
 
 function examineDaemon({ name, state, running, wanted, failure }: DaemonStatus): Finding[] {

@@ -4,11 +4,13 @@ import { join } from 'node:path'
 import { InstarError } from '../errors.ts'
 import { packageVersion } from '../package-info.ts'
 import { Connection, type ConnectionHost, type Pending } from './connection.ts'
+import { findDescriptorCalls } from './descriptor-calls.ts'
 import { ExitRecords } from './exit-records.ts'
 import { isAlive } from './foreground.ts'
 import { type KeeperChannel, metaBytesMax } from './keeper-channel.ts'
 import { loadNativePty, type NativePty } from './native-pty.ts'
 import { openSession, type Shim } from './open-session.ts'
+import { pipeOf } from './pipe-handle.ts'
 import {
   type DaemonInfo,
   type Frame,
@@ -252,6 +254,10 @@ export class Daemon implements SessionHost, ConnectionHost {
   accept(socket: Socket): void {
     const connection = new Connection(this.nextConnection++, socket, this)
     this.connections.add(connection)
+    if (!isOwners(socket)) {
+      connection.end(new InstarError('DAEMON_DENIED', 'this daemon is of another user'))
+      return
+    }
     if (this.connections.size > limits.connectionsMax) {
       connection.end(new InstarError('DAEMON_BUSY', `${limits.connectionsMax} clients are connected`))
       return
@@ -575,6 +581,21 @@ export class Daemon implements SessionHost, ConnectionHost {
     const held = this.held ?? []
     this.held = null
     for (const run of held) run()
+  }
+}
+
+/**
+ * Whether this user or root is at the other end: root could open every descriptor of this process anyway. The modes of the
+ * socket and of its directory say the same, as long as nobody changes them; where the addon is not, they have to do.
+ */
+function isOwners(socket: Socket): boolean {
+  const { calls } = findDescriptorCalls()
+  const pipe = pipeOf(socket)
+  if (calls === null || pipe === null) return true
+  try {
+    return [0, process.getuid!()].includes(calls.peerUid(pipe.fd))
+  } catch {
+    return false // nobody knows who it is
   }
 }
 

@@ -2,11 +2,12 @@ import { closeSync, fstatSync, readdirSync } from 'node:fs'
 import { dirname, resolve } from 'node:path'
 import { InstarError } from '../errors.ts'
 import { nativePackagePlaces, requireFrom } from '../native-packages.ts'
+import { findDescriptorCalls } from './descriptor-calls.ts'
 import type { Size } from './protocol.ts'
 import { signalName } from './signal-name.ts'
 
 export interface Forked {
-  /** Non-blocking; see {@link closeStrayMasters}. */
+  /** Non-blocking; and closed on exec, where the addon for descriptors is; see {@link closeStrayMasters}. */
   readonly master: number
   readonly pid: number
   /** Such as `/dev/pts/3`. */
@@ -124,6 +125,8 @@ class NodePty implements NativePty {
       this.helper,
       (code, signal) => tell(signal === 0 ? { code, signal: null } : { code: null, signal: signalName(signal) }),
     )
+    // Nothing else can be started in between: all of it runs in one turn of the one thread that starts programs.
+    findDescriptorCalls().calls?.setCloseOnExec(fd)
     return { master: fd, pid, ptsName: pty, exited }
   }
 
@@ -147,9 +150,10 @@ export function isMaster(fd: number): boolean {
 
 /**
  * Closes every terminal master of this process but those in `keep`, and returns what it closed. For a daemon's start,
- * before it opens a session: node-pty leaves its masters open on exec, so that whoever is spawned gets those of all
- * sessions beside those it is meant to have, and a terminal hangs up only when the last of its masters is closed. The
- * programs in the terminals get none. Does nothing except on Linux; macOS passes on only what is asked for.
+ * before it opens a session: node-pty leaves its masters open on exec, so that whoever is spawned by a daemon without the
+ * addon for descriptors gets those of all sessions beside those it is meant to have, and a terminal hangs up only when the
+ * last of its masters is closed. The programs in the terminals get none. Does nothing except on Linux; macOS passes on only
+ * what is asked for.
  */
 export function closeStrayMasters(keep: ReadonlySet<number>): number[] {
   if (process.platform !== 'linux') return []

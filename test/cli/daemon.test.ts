@@ -120,6 +120,7 @@ test('status and doctor tell of the daemon too, also without a controller', asyn
   const about = (what: string) => findings.find((finding: { about: string }) => finding.about === what)
   expect(about('daemon main')).toBeDefined()
   expect(about('keeper')).toBeDefined()
+  expect(about('descriptors')).toBeDefined()
   expect(about('sessions')).toBeDefined()
 })
 

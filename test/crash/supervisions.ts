@@ -13,7 +13,7 @@ import type { Ended, Scenario } from '../../src/testing/kill-matrix.ts'
 import { Passages } from '../../src/testing/passages.ts'
 import { type Compiled, compile } from '../support/compiled.ts'
 import { eventually } from '../support/sessions/eventually.ts'
-import { compileKeeper } from '../support/sessions/keeper.ts'
+import { compileNative } from '../support/sessions/keeper.ts'
 import type { Plan, Rule, Scene } from './plan.ts'
 
 const oldVersion = '0.0.1'
@@ -170,7 +170,7 @@ export class SupervisionStage implements AsyncDisposable {
 
   static async build(): Promise<SupervisionStage> {
     const compiled = await compile('test/crash/program.ts', 'src/sessions/daemon-main.ts')
-    await compileKeeper(compiled.file('dist/native/keeper'))
+    await compileNative(compiled.file('dist/native/keeper'))
     const old = await realpath(await mkdtemp(join(tmpdir(), 'instar-old-daemon-')))
     await compiled.copy(old, 'src/sessions/daemon-main.ts', oldVersion)
     return new SupervisionStage(compiled, old)

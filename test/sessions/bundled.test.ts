@@ -11,7 +11,7 @@ import { type Bundler, bundlers, HostRelease, packageFolder } from '../support/s
 import { commandOf, DaemonTrial } from '../support/sessions/daemon-trial.ts'
 import { eventually } from '../support/sessions/eventually.ts'
 import { FollowedStream } from '../support/sessions/followed.ts'
-import { MarkedProcesses } from '../support/sessions/processes.ts'
+import { MarkedProcesses, mastersClosedOnExec } from '../support/sessions/processes.ts'
 import { TypedShell } from '../support/sessions/scene.ts'
 import { TerminalProgram } from '../support/sessions/terminal-program.ts'
 
@@ -54,6 +54,7 @@ test.each(Object.keys(bundlers) as Bundler[])(
     const client = await trial.client()
     const stream = new FollowedStream(await client.open({ command: programs.stream({ rate: 500_000 }) }))
     const shell = new TypedShell(await client.open({ command: ['sh'], env: { PS1: '$ ' } }))
+    expect(await mastersClosedOnExec(await trial.pid())).toEqual([true, true])
     for (let round = 1; round <= 2; round += 1) {
       expect(await client.upgrade()).toMatchObject({ outcome: 'handed-over', reason: null })
       expect((await client.info()).version).toBe(packageVersion)

@@ -595,11 +595,11 @@ describe('finding the keeper', () => {
   })
 })
 
-describe.runIf(process.platform === 'linux')('building the keeper', () => {
+describe.runIf(process.platform === 'linux')('building what is in C', () => {
   test('an installed package builds it, once', async () => {
     await using built = await BuiltKeeper.build()
     expect(built.message).toContain(built.path)
-    expect(await BuiltKeeper.runBuild(built.folder)).toContain('up to date')
+    expect((await BuiltKeeper.runBuild(built.folder)).match(/up to date/g)).toHaveLength(2)
     await writeFile(join(built.folder, 'native/keeper.c'), `${await readFile(source, 'utf8')}\n`)
     expect(await BuiltKeeper.runBuild(built.folder)).toContain(built.path)
     const { stdout } = await promisify(execFile)(built.path, ['--version'])
@@ -609,7 +609,7 @@ describe.runIf(process.platform === 'linux')('building the keeper', () => {
   test('without a compiler, or with a broken one, it says so and nothing fails', async () => {
     await using without = await BuiltKeeper.build({ CC: '/nowhere/cc' })
     expect(without.message).toContain('no C compiler was found')
-    expect(without.message.trim().split('\n').length).toBe(1)
+    expect(without.message.trim().split('\n').length).toBe(2)
     await using broken = await BuiltKeeper.build({ CC: '/bin/false' })
     expect(broken.message).toContain('was not built')
     expect(await readdir(join(broken.folder, 'dist/native'))).toEqual([])

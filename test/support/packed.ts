@@ -5,7 +5,7 @@ import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { extract } from 'tar'
-import { compileKeeper } from './sessions/keeper.ts'
+import { compileNative } from './sessions/keeper.ts'
 
 const root = fileURLToPath(new URL('../..', import.meta.url))
 const run = promisify(execFile)
@@ -29,7 +29,7 @@ export class PackedPackage implements AsyncDisposable {
     const { files } = JSON.parse(await readFile(join(root, 'package.json'), 'utf8')) as { files: string[] }
     for (const file of [...files.filter((file) => file !== 'dist'), 'package.json', 'README.md', 'LICENSE'])
       await cp(join(root, file), join(tree, file), { recursive: true })
-    await Promise.all([build(tree), compileKeeper(join(tree, 'dist/native/keeper'))])
+    await Promise.all([build(tree), compileNative(join(tree, 'dist/native/keeper'))])
     const { stdout } = await run('npm', ['pack', '--ignore-scripts', '--json', '--pack-destination', folder], {
       cwd: tree,
     })

@@ -68,7 +68,8 @@ export class HostRelease {
     const main = await bundlers[bundler](entry, folder)
     for (const name of outside) await symlink(packageFolder(name), join(folder, 'node_modules', name))
     const keeper = join(folder, 'keeper')
-    await copyFile(join(source, 'node_modules/instar/dist/native/keeper'), keeper)
+    for (const name of ['keeper', 'descriptors.node'])
+      await copyFile(join(source, 'node_modules/instar/dist/native', name), join(folder, name))
     return new HostRelease(main, keeper)
   }
 

@@ -72,6 +72,20 @@ export async function mastersOf(pid: number): Promise<number> {
   return (await descriptorsOf(pid)).filter((path) => path.endsWith('/ptmx')).length
 }
 
+/** Of each PTY master that a process holds, whether no program that it starts gets it. */
+export async function mastersClosedOnExec(pid: number): Promise<boolean[]> {
+  const fds = await readdir(`/proc/${pid}/fd`)
+  const found = await Promise.all(
+    fds.map(async (fd) => {
+      const link = await readlink(`/proc/${pid}/fd/${fd}`).catch(() => '')
+      if (!link.endsWith('/ptmx')) return []
+      const [, flags = ''] = /^flags:\t([0-7]+)$/m.exec(await readFile(`/proc/${pid}/fdinfo/${fd}`, 'latin1')) ?? []
+      return [(Number.parseInt(flags, 8) & 0o2_000_000) !== 0]
+    }),
+  )
+  return found.flat()
+}
+
 /** Bytes of memory of its own, as the kernel accounts them. */
 export async function residentBytes(pid: number): Promise<number> {
   const status = await readFile(`/proc/${pid}/status`, 'utf8')

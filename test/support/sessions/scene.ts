@@ -3,7 +3,7 @@ import type { Session } from '../../../src/sessions/client.ts'
 import { type Compiled, compile } from '../compiled.ts'
 import { type DaemonProgram, DaemonTrial, type TrialOptions } from './daemon-trial.ts'
 import { FollowedText } from './followed.ts'
-import { compileKeeper } from './keeper.ts'
+import { compileNative } from './keeper.ts'
 import { TerminalProgram } from './terminal-program.ts'
 
 export interface Scene {
@@ -24,7 +24,7 @@ export function sessionScene(...alsoCompiled: string[]): Scene {
       compile('src/sessions/daemon-main.ts', ...alsoCompiled),
       TerminalProgram.build(),
     ])
-    await compileKeeper(compiled.file('dist/native/keeper'))
+    await compileNative(compiled.file('dist/native/keeper'))
   })
   afterAll(async () => {
     await compiled?.remove()
