@@ -5,6 +5,7 @@ import { fileURLToPath } from 'node:url'
 import { source, withCompiled } from './compiled.mjs'
 import { inScratch, inTurns, median, percentile, row, timed } from './measure.mjs'
 import {
+  attachedTerminal,
   DaemonTerminal,
   echoTimes,
   isThere,
@@ -17,7 +18,14 @@ import {
 
 const streamBytes = 100_000_000
 const keystrokes = 200
-const alsoCompiled = ['src/sessions/master.ts', 'src/sessions/native-pty.ts', 'src/sessions/start-daemon.ts']
+/** Before they are counted: a process that has done little yet is slower, and a daemon is up for months. */
+const warmKeystrokes = 5000
+const alsoCompiled = [
+  'src/sessions/master.ts',
+  'src/sessions/native-pty.ts',
+  'src/sessions/start-daemon.ts',
+  'src/sessions/terminal.ts',
+]
 
 /**
  * @param long Also the thousand upgrades and the thousand sessions.
@@ -161,25 +169,27 @@ async function silence({ withDaemon, programs }) {
   ]
 }
 
-async function throughput({ withDaemon, own, programs }) {
-  return withDaemon(async (_, client, scratch) => {
+async function throughput({ withDaemon, own, sources, programs }) {
+  return withDaemon(async ({ socket }, client, scratch) => {
     const command = programs.stream({ bytes: streamBytes, begin: 1 })
     const peers = Object.keys(multiplexers).filter(isThere)
-    const rate = async (terminal, { whole = true } = {}) => {
+    /** @param counted `all`: every byte has to arrive; `arrived`: those that do count; `printed`: those that do not, too. */
+    const rate = async (terminal, counted) => {
       const { ms, received } = await timeToEnd(terminal)
-      if (whole && received !== streamBytes) throw new Error(`${received} bytes of ${streamBytes} arrived`)
-      return streamBytes / 1e6 / (ms / 1000)
+      if (counted === 'all' && received !== streamBytes) throw new Error(`${received} bytes of ${streamBytes} arrived`)
+      return (counted === 'arrived' ? received : streamBytes) / 1e6 / (ms / 1000)
     }
     const rates = await inTurns(5, {
-      daemon: async () => rate(await DaemonTerminal.open(client, command)),
-      own: () => rate(new OwnTerminal(own, command)),
+      daemon: async () => rate(await DaemonTerminal.open(client, command), 'all'),
+      own: () => rate(new OwnTerminal(own, command), 'all'),
+      attached: async () => rate(await attachedTerminal({ own, sources, client, socket, command }), 'arrived'),
       ...Object.fromEntries(
         peers.map((name) => [
           name,
           async () => {
             const { command: seen, close } = await multiplexers[name](scratch, command)
-            // Both print something of their own as well, and one shows only what fits.
-            const value = await rate(new OwnTerminal(own, seen), { whole: false })
+            // Both print something of their own as well, and tmux shows only what fits.
+            const value = await rate(new OwnTerminal(own, seen), name === 'tmux' ? 'printed' : 'arrived')
             close()
             return value
           },
@@ -196,6 +206,7 @@ async function throughput({ withDaemon, own, programs }) {
         ratio: p50.daemon / p50.own,
         goal: '>= 0.9 × the same terminal read in-process',
       }),
+      forComparison('  as `session attach`, in a terminal as the next two', p50.attached, 'MB/s', p50.own),
       peers.includes('tmux')
         ? row({
             name: '  beside tmux (which shows a part of it)',
@@ -237,8 +248,11 @@ async function echoes({ withDaemon, own, sources, programs }) {
     const sides = Object.fromEntries(
       Object.entries(terminals).map(([name, terminal]) => [name, () => echoTimes(terminal, keystrokes)]),
     )
+    const warming = Object.fromEntries(
+      Object.entries(terminals).map(([name, terminal]) => [name, () => echoTimes(terminal, warmKeystrokes)]),
+    )
     for (const terminal of Object.values(terminals)) await quiet(terminal)
-    await inTurns(1, sides) // warm
+    await inTurns(1, warming)
     const calm = await inTurns(6, sides)
     const flooded = await beside(trial, client, programs, () => inTurns(6, { daemon: sides.daemon, own: sides.own }))
     for (const close of closes) close()

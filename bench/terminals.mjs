@@ -97,12 +97,26 @@ export class DaemonTerminal {
   }
 }
 
-/** A terminal behind `relay.mjs`, behind the same interface. */
+/** A session of a daemon, seen in a terminal here by a client that is a program of its own: as multiplexers are seen. */
+export async function attachedTerminal({ own, sources, client, socket, command }) {
+  const { id } = await client.open({ command })
+  const attach = fileURLToPath(new URL('./attach.mjs', import.meta.url))
+  const terminal = new OwnTerminal(own, [process.execPath, attach, sources, socket, id])
+  // It draws the screen once it is there.
+  await new Promise((resolve) => terminal.onData(resolve))
+  return terminal
+}
+
+/** A terminal behind `relay.mjs`, behind the same interface, and reached in the way that clients reach a daemon. */
 export class RelayedTerminal {
   #socket
+  #direct
+  #listener = () => {}
 
-  constructor(socket) {
+  constructor(socket, direct) {
     this.#socket = socket
+    this.#direct = direct
+    direct.receiveDirectly(socket, (bytes) => this.#listener(bytes))
   }
 
   static async open(sources, directory, command) {
@@ -118,15 +132,15 @@ export class RelayedTerminal {
     while (!existsSync(path)) await sleep(20)
     const socket = connect(path)
     await once(socket, 'connect')
-    return new RelayedTerminal(socket)
+    return new RelayedTerminal(socket, await import(join(sources, 'src/sessions/pipe-handle.js')))
   }
 
   onData(listener) {
-    this.#socket.removeAllListeners('data').on('data', listener)
+    this.#listener = listener
   }
 
   write(bytes) {
-    this.#socket.write(bytes)
+    this.#direct.sendDirectly(this.#socket, [bytes])
   }
 
   async end() {
