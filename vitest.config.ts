@@ -5,7 +5,10 @@ import { BaseSequencer, type TestSpecification } from 'vitest/node'
 class LongestFirst extends BaseSequencer {
   override async sort(files: TestSpecification[]): Promise<TestSpecification[]> {
     const sorted = await super.sort(files)
-    const isLong = ({ moduleId }: TestSpecification) => /\/crash\/(kill-matrix|plugins)\.test\.ts$/.test(moduleId)
+    const isLong = ({ moduleId }: TestSpecification) =>
+      /\/crash\/(runtime-launch|plugins|runtime-update)\.test\.ts$|\/scenarios\/(plugins|runtime)\.test\.ts$/.test(
+        moduleId,
+      )
     return [...sorted.filter(isLong), ...sorted.filter((file) => !isLong(file))]
   }
 }

@@ -2,7 +2,7 @@
  * The machines of plugins, with their targets on a host over ssh: a real sshd, and a far folder for each life.
  *
  * Ssh takes its time, so only here and there a run is killed: which transitions there are does not depend on the target,
- * and `kill-matrix.test.ts` kills at all of them on this machine.
+ * and `plugins.test.ts` kills at all of them on this machine.
  */
 import { mkdtemp, realpath, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'

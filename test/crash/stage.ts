@@ -9,7 +9,7 @@ import { verifyJournal } from '../../src/journal/index.ts'
 import type { ReleaseRef } from '../../src/releases/layout.ts'
 import { readPointer } from '../../src/releases/pointer.ts'
 import { ReleaseStore } from '../../src/releases/store.ts'
-import type { Ended } from '../../src/testing/kill-matrix.ts'
+import type { Ended, KillMatrixReport } from '../../src/testing/kill-matrix.ts'
 import { startRegistry, type TestRegistry } from '../../src/testing/registry.ts'
 import { type Compiled, compile } from '../support/compiled.ts'
 import type { Plan } from './plan.ts'
@@ -223,4 +223,9 @@ async function processesOf(home: string): Promise<number[]> {
     process.kill(pid, 'SIGKILL')
   }
   return found
+}
+
+/** Says what a matrix came to. */
+export function tell({ machine, transitions, kills, lives }: KillMatrixReport): void {
+  console.log(`${machine}: ${kills} kills at ${Object.keys(transitions).length} transitions, in ${lives} lives`)
 }

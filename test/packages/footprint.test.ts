@@ -26,10 +26,11 @@ test('under plain node, a package comes in and nothing is written but where it w
       const { verifySignatures } = await import(${url('verify-signatures')})
       const { unpack } = await import(${url('unpack')})
       const { readManifest } = await import(${url('read-manifest')})
-      const { held } = await import(${JSON.stringify(pathToFileURL(compiled.file('src/held.ts')).href)})
-      const resolved = await held(resolve({ package: 'tool', channel: 'latest' }))
-      await held(fetchTarball(resolved, { file: 'tool.tgz' }))
-      await held(verifySignatures(resolved, { policy: 'require' }))
+      const alive = setInterval(() => {}, 1000) // a question to a registry keeps no process alive
+      const resolved = await resolve({ package: 'tool', channel: 'latest' })
+      await fetchTarball(resolved, { file: 'tool.tgz' })
+      await verifySignatures(resolved, { policy: 'require' })
+      clearInterval(alive)
       await unpack('tool.tgz', 'tree')
       console.log(JSON.stringify(await readManifest('tree', resolved)))`
     const { stdout, stderr } = await promisify(execFile)(process.execPath, ['--input-type=module', '-e', program], {

@@ -1,5 +1,5 @@
 /**
- * Both machines of runtimes through the kill matrix, with the real flows, store and processes, and a registry on loopback.
+ * Updates of runtimes through the kill matrix, with the real flows, store and processes, and a registry on loopback.
  *
  * Seen caught, each by breaking one line of the code under test:
  *
@@ -13,10 +13,9 @@
  * Seen found: a child that ended at once was waited for without end, because its `exit` had come before the listener.
  */
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { runtimeLaunch, runtimeUpdate } from '../../machines/index.ts'
-import { type KillMatrixReport, killMatrix } from '../../src/testing/index.ts'
-import { launches } from './launches.ts'
-import { Stage } from './stage.ts'
+import { runtimeUpdate } from '../../machines/index.ts'
+import { killMatrix } from '../../src/testing/index.ts'
+import { Stage, tell } from './stage.ts'
 import { updates } from './updates.ts'
 
 let stage: Stage
@@ -39,18 +38,6 @@ test(
   timeout,
 )
 
-test(
-  'scenario Runtime 11: a launch that is killed at any transition ends where its machine says, and leaves the disk as it says',
-  async () => {
-    const scenarios = launches(stage)
-    const report = await killMatrix({ machine: runtimeLaunch, program: stage.program, scenarios, parallel: 6 })
-    tell(report)
-    expect(report.failures).toEqual([])
-    expect(report.uncovered).toEqual([])
-  },
-  timeout,
-)
-
 test('a transition that no scenario passes is named, unless it is excused', async () => {
   const excused = { 'gating: always [tooYoung] -> tooYoung': 'for this test' }
   const { uncovered, failures } = await killMatrix({
@@ -63,7 +50,3 @@ test('a transition that no scenario passes is named, unless it is excused', asyn
   expect(uncovered).toHaveLength(41)
   expect(uncovered).toContain('confirming: readPointer done [pointsAtRelease] -> pruning')
 })
-
-function tell({ machine, transitions, kills, lives }: KillMatrixReport): void {
-  console.log(`${machine}: ${kills} kills at ${Object.keys(transitions).length} transitions, in ${lives} lives`)
-}
