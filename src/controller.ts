@@ -35,6 +35,7 @@ import { removeEffects } from './flows/plugin-remove.ts'
 import { setEffects } from './flows/plugin-set.ts'
 import { registryOffer } from './flows/plugin-source.ts'
 import type { PluginWorld } from './flows/plugin-world.ts'
+import { contributionsIn } from './flows/plugin-world.ts'
 import { adjustEffects } from './flows/runtime-adjust.ts'
 import { launchEffects } from './flows/runtime-launch.ts'
 import { updateEffects } from './flows/runtime-update.ts'
@@ -190,6 +191,7 @@ export class Controller implements AsyncDisposable {
       targets,
       subscriptions: config.plugins.subscriptions,
       keep: pluginWorld.keep,
+      contributions: (plugin, release) => contributionsIn(pluginWorld, plugin, release),
       resolve: (plugin, wanted, signal) => held(registryOffer(pluginWorld, plugin, wanted, signal), signal),
     })
     this.daemons = new Daemons(config.sessions, { interpreter, world: daemonWorld, autoUpdate })

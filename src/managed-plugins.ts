@@ -1,4 +1,11 @@
-import type { InstallInput, InstallResult, PluginOffer, RemoveResult, SetResult } from '../machines/index.ts'
+import type {
+  InstallInput,
+  InstallResult,
+  PluginOffer,
+  ReleaseRef,
+  RemoveResult,
+  SetResult,
+} from '../machines/index.ts'
 import type { Subscription } from './config.ts'
 import { errorRecord, InstarError, type InstarErrorCode } from './errors.ts'
 import type { Asked } from './managed-runtime.ts'
@@ -58,6 +65,8 @@ export interface PluginStatus {
   readonly previous: string | null
   /** Versions whose trees are kept there. */
   readonly kept: readonly string[]
+  /** The host's names of what it adds to, as its manifest says; null where this home does not have its tree. */
+  readonly contributes: readonly string[] | null
   /** What is in the way of knowing more. */
   readonly problem?: string
 }
@@ -92,6 +101,8 @@ export interface PluginsHost {
   readonly keep: number
   /** Which exact version is meant. */
   resolve(plugin: string, wanted: string, signal: AbortSignal): Promise<PluginOffer>
+  /** The names of what a release contributes; null where the home does not have it. */
+  contributions(plugin: string, release: ReleaseRef): Promise<readonly string[] | null>
 }
 
 const defaultTarget = 'local'
@@ -180,16 +191,24 @@ export class ManagedPlugins {
   /** What a target has. @throws {InstarError} `PLUGIN_TARGET_UNKNOWN`; what keeps it from being reached. */
   async list({ target = defaultTarget, signal }: PluginAsked = {}): Promise<PluginStatus[]> {
     const surveyed = await this.place(target).at.survey(signal)
-    const all = surveyed.map(({ plugin: name, ...one }): PluginStatus => {
+    const all = surveyed.map(async ({ plugin: name, ...one }): Promise<PluginStatus> => {
+      const nothing = { name, target, version: null, previous: null, kept: [], contributes: null }
       // One that something else has the place of must not hide the others.
-      if ('problem' in one)
-        return { name, target, version: null, previous: null, kept: [], problem: errorRecord(one.problem).message }
+      if ('problem' in one) return { ...nothing, problem: errorRecord(one.problem).message }
       const { live, previous, trees } = one.shelf
-      const versionOf = (folder: string | null) => sealOf(one.shelf, folder)?.version ?? null
-      const kept = trees.flatMap(({ seal }) => seal?.version ?? [])
-      return { name, target, version: versionOf(live), previous: versionOf(previous), kept }
+      const seal = sealOf(one.shelf, live)
+      return {
+        name,
+        target,
+        version: seal?.version ?? null,
+        previous: sealOf(one.shelf, previous)?.version ?? null,
+        kept: trees.flatMap((tree) => tree.seal?.version ?? []),
+        contributes: seal === null ? null : await this.host.contributions(name, seal),
+      }
     })
-    return all.filter(({ version, kept, problem }) => version !== null || kept.length > 0 || problem !== undefined)
+    return (await Promise.all(all)).filter(
+      ({ version, kept, problem }) => version !== null || kept.length > 0 || problem !== undefined,
+    )
   }
 
   /** Compares the live trees with their seals, byte for byte; of one plugin, or of all. */

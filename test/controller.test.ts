@@ -57,7 +57,7 @@ test('a journal that fails at the very end keeps nothing else from being closed'
   await controller.runtime('tool').check()
   await rename(join(host.home, 'journal'), join(host.home, 'away'))
   await expect(controller.close()).rejects.toMatchObject({ code: 'JOURNAL_WRITE_FAILED' })
-  expect(closed.map(({ mock }) => mock.calls.length)).toEqual([2, 1])
+  expect(closed.map(({ mock }) => mock.calls.length)).toEqual([3, 1])
   expect(await openFiles(host.home)).toEqual([])
 })
 

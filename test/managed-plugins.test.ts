@@ -46,6 +46,7 @@ function pluginsOn(target: Partial<Target>, ends: readonly (object | Promise<obj
     targets: { address: (name: string) => name, at: () => ({ owner: 'me', ...target }) } as any,
     subscriptions: {},
     keep: 2,
+    contributions: async () => null,
     resolve: () => Promise.reject(new Error('nobody asks')),
   })
   return { plugins, started }

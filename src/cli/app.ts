@@ -1,5 +1,5 @@
 import { InstarError } from '../errors.ts'
-import type { AppUpgraded, InstanceStatus } from '../managed-apps.ts'
+import type { AppStatus, AppUpgraded, InstanceStatus } from '../managed-apps.ts'
 import { asking, type Command, exit } from './cli.ts'
 import { reachController, reachObserver } from './reach.ts'
 import { table } from './text.ts'
@@ -27,16 +27,17 @@ export const install: Command<[spec: string, args: readonly string[], options: I
 export const list: Command<[]> = async (cli) => {
   await using controller = await reachObserver(cli)
   const { apps } = await controller.perform('app.list', await tokenOf(cli), cli)
-  await cli.output.document({ apps }, () => {
-    if (apps.length === 0) return 'No app is installed.\n'
-    const rows = apps.flatMap(({ app, version, previous, workspaces }) =>
-      workspaces.length === 0
-        ? [[app, version, previous, '', '', '']]
-        : workspaces.map((one, at) => [...(at === 0 ? [app, version, previous] : ['', '', '']), ...instanceRow(one)]),
-    )
-    return table(['APP', 'VERSION', 'BEFORE', 'WORKSPACE', 'RUNS', 'STATE'], rows)
-  })
+  await cli.output.document({ apps }, () => (apps.length === 0 ? 'No app is installed.\n' : appTable(apps)))
   return exit.done
+}
+
+export function appTable(apps: readonly AppStatus[]): string {
+  const rows = apps.flatMap(({ app, version, previous, workspaces }) =>
+    workspaces.length === 0
+      ? [[app, version, previous, '', '', '']]
+      : workspaces.map((one, at) => [...(at === 0 ? [app, version, previous] : ['', '', '']), ...instanceRow(one)]),
+  )
+  return table(['APP', 'VERSION', 'BEFORE', 'WORKSPACE', 'RUNS', 'STATE'], rows)
 }
 
 function instanceRow({ workspace, version, state, failure }: InstanceStatus): string[] {

@@ -1,3 +1,4 @@
+import type { PluginStatus } from '../managed-plugins.ts'
 import type { PluginInstallation, PluginResult } from '../plugin-results.ts'
 import { asking, type Command, exit } from './cli.ts'
 import { reachController, reachObserver } from './reach.ts'
@@ -60,20 +61,21 @@ export const list: Command<[options: Options]> = async (cli, { target }) => {
   await using controller = await reachObserver(cli)
   const { plugins } = await controller.perform('plugin.list', { target }, cli)
   await cli.output.document({ plugins }, () =>
-    plugins.length === 0
-      ? 'No plugin is installed.\n'
-      : table(
-          ['NAME', 'VERSION', 'BEFORE', 'KEPT', 'PROBLEM'],
-          plugins.map(({ name, version, previous, kept, problem }) => [
-            name,
-            version,
-            previous,
-            kept.join(' '),
-            problem,
-          ]),
-        ),
+    plugins.length === 0 ? 'No plugin is installed.\n' : pluginTable(plugins),
   )
   return exit.done
+}
+
+export function pluginTable(plugins: readonly PluginStatus[]): string {
+  const rows = plugins.map(({ name, version, previous, kept, contributes, problem }) => [
+    name,
+    version,
+    previous,
+    kept.join(' '),
+    contributes?.join(' ') || null,
+    problem,
+  ])
+  return table(['PLUGIN', 'VERSION', 'BEFORE', 'KEPT', 'CONTRIBUTES', 'PROBLEM'], rows)
 }
 
 export const verify: Command<[name: string | undefined, options: Options]> = async (cli, name, { target }) => {

@@ -2,9 +2,11 @@ import { join } from 'node:path'
 import { exists } from '../disk.ts'
 import type { HomeCondition } from '../home.ts'
 import type { DaemonStatus } from '../managed-daemon.ts'
+import { appTable } from './app.ts'
 import { type Cli, type Command, configFile, configOf, exit, homeOf } from './cli.ts'
 import { daemonTable } from './daemon.ts'
 import { runTable } from './journal.ts'
+import { pluginTable } from './plugin.ts'
 import { reachRunning } from './reach.ts'
 import { runtimeTable } from './runtime.ts'
 import { clock, listing, table } from './text.ts'
@@ -19,8 +21,8 @@ export const status: Command<[]> = async (cli) => {
   if (client === undefined) return stopped(cli, home)
   await using controller = client
   const { pid, version } = controller.controller
-  const { runtimes, daemons, runs, notices, failure } = await controller.perform('status', {}, cli)
-  const document = { home, controller: { pid, version, failure }, runtimes, daemons, runs, notices }
+  const { runtimes, daemons, plugins, apps, runs, notices, failure } = await controller.perform('status', {}, cli)
+  const document = { home, controller: { pid, version, failure }, runtimes, daemons, plugins, apps, runs, notices }
   await cli.output.document(document, () =>
     [
       listing([
@@ -30,6 +32,8 @@ export const status: Command<[]> = async (cli) => {
       ]),
       section(runtimeTable(runtimes)),
       section(daemonTable(daemons)),
+      section(pluginTable(plugins)),
+      section(appTable(apps)),
       section(runTable(runs)),
       section(
         table(

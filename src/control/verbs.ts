@@ -95,8 +95,14 @@ export const verbs = {
     params: none,
     async perform(controller, _, { signal }) {
       const { runs, failure } = controller.state()
-      const [{ runtimes }, { daemons }] = await Promise.all([listRuntimes(controller), listDaemons(controller, signal)])
-      return { runtimes, daemons, runs, failure, notices: controller.notices().slice(-noticesShown) }
+      const [{ runtimes }, { daemons }, plugins, apps] = await Promise.all([
+        listRuntimes(controller),
+        listDaemons(controller, signal),
+        // Of this machine: those elsewhere are asked for by name, since that takes a while.
+        controller.plugins.list({ signal }),
+        controller.apps.list(),
+      ])
+      return { runtimes, daemons, plugins, apps, runs, failure, notices: controller.notices().slice(-noticesShown) }
     },
   }),
   'runtime.list': verb({

@@ -1,6 +1,8 @@
 import type { Found, Installed, ReleaseRef } from '../../machines/index.ts'
 import { InstarError } from '../errors.ts'
+import { readManifest } from '../packages/read-manifest.ts'
 import type { SignaturePolicy } from '../packages/verify-signatures.ts'
+import { contributionsOf } from '../plugins/manifest.ts'
 import { sealOf } from '../plugins/read.ts'
 import type { Shelf, Target } from '../plugins/target.ts'
 import type { ReleaseStore } from '../releases/store.ts'
@@ -19,6 +21,18 @@ export interface PluginWorld {
   inUse(plugin: string): readonly ReleaseRef[]
   /** @throws {InstarError} `PLUGIN_TARGET_INVALID` */
   target(name: string): Target
+}
+
+/** The names of what a release contributes; null where the home does not have it, or it is no longer whole. */
+export async function contributionsIn(
+  { store }: PluginWorld,
+  plugin: string,
+  release: ReleaseRef,
+): Promise<readonly string[] | null> {
+  const found = await store.find(plugin, release)
+  if (found === null) return null
+  const manifest = await readManifest(found.content, { name: plugin, version: found.version }).catch(() => null)
+  return manifest === null ? null : Object.keys(contributionsOf(manifest))
 }
 
 /** What a target has of a plugin. @param version The one that is wanted; null where all that is there is as good. */

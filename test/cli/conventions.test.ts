@@ -72,8 +72,11 @@ describe('a usage error exits with 2, names the nearest right word, and touches 
     })
   })
 
-  test.each(['workspace', 'app', 'mcp'])('%s, which is not there yet', async (area) => {
-    expect(await instar(area)).toMatchObject({ code: 2, stderr: expect.stringContaining(`unknown command '${area}'`) })
+  test('an app without a workspace, and a role that is none', async () => {
+    const install = await instar('app', 'install', 'notes')
+    expect(install).toMatchObject({ code: 2, stderr: expect.stringContaining("'--workspace <id>' not specified") })
+    const add = await instar('access', 'add', 'king')
+    expect(add).toMatchObject({ code: 2, stderr: expect.stringContaining('org_admin, workspace_admin, member') })
   })
 })
 

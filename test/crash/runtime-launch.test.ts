@@ -20,5 +20,4 @@ test('scenario Runtime 11: a launch that is killed at any transition ends where 
   tell(report)
   expect(report.failures).toEqual([])
   expect(report.uncovered).toEqual([])
-}, // A test of hundreds of processes takes as long as the machine is busy with others.
-900_000)
+}, 900_000) // A test of hundreds of processes takes as long as the machine is busy with others.

@@ -124,6 +124,15 @@ test('for an organisation there is one tool, which lists, checks and upgrades', 
   expect(await manage({ action: 'upgrade', app: 'nodes' })).toMatchObject({ code: 'APP_UNKNOWN' })
 })
 
+test('status shows plugins and apps beside everything else', async () => {
+  await install('notes')
+  publish('tint', '1.0.0')
+  await controller.plugins.install('tint')
+  const { stdout } = await host.instar('status')
+  expect(stdout).toMatch(/^tint +1\.0\.0/m)
+  expect(stdout).toMatch(/^notes +1\.0\.0 +- +a +1\.0\.0 +serving/m)
+})
+
 test('an unknown workspace, or neither a workspace nor the organisation: an error before anything is served', async () => {
   const unknown = await host.instar('mcp', '--workspace', 'b')
   expect(unknown).toMatchObject({ code: 2, stdout: '' })

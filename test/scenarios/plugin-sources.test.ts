@@ -219,8 +219,11 @@ test('one that was proven before is refused where it no longer fits', async () =
   expect(await controller.plugins.install('tint@1.0.0')).toMatchObject({ outcome: 'rejected', code: 'ENGINES_UNMET' })
 })
 
-test('what a plugin contributes has a shape', async () => {
+test('what a plugin contributes has a shape, and is listed', async () => {
   await using controller = await host.open()
+  const good = await folder('good', { name: 'shade', version: '1.0.0', contributes: { themes: [], keys: {} } })
+  await controller.plugins.install(good)
+  expect(await controller.plugins.list()).toMatchObject([{ name: 'shade', contributes: ['themes', 'keys'] }])
   const path = await folder('own', { name: 'tint', version: '1.0.0', contributes: ['themes'] })
   expect(await controller.plugins.install(path)).toMatchObject({ outcome: 'rejected', code: 'MANIFEST_INVALID' })
 })

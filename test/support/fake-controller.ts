@@ -52,13 +52,9 @@ export class FakeController implements Served {
     return ['tool']
   }
 
-  get plugins(): Served['plugins'] {
-    throw new InstarError('PLUGIN_UNKNOWN', 'there is none here')
-  }
+  readonly plugins = { list: async () => [] } as Partial<Served['plugins']> as Served['plugins']
 
-  get apps(): Served['apps'] {
-    throw new InstarError('APP_UNKNOWN', 'there is none here')
-  }
+  readonly apps = { list: async () => [] } as Partial<Served['apps']> as Served['apps']
 
   get access(): Served['access'] {
     throw new InstarError('TOKEN_UNKNOWN', 'there is none here')
