@@ -295,7 +295,7 @@ export const appUpgrade = setup({
       ],
     },
     rolling: {
-      description: 'The next few. A cancellation waits until they have an end.',
+      description: 'The next few; a cancellation waits for them.',
       on: { cancel: { actions: 'keepCancelled' } },
       invoke: {
         id: 'roll',

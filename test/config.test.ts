@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import { loadConfig, parseConfig, parseDuration } from '../src/config.ts'
-import { pluginDefaults, sessionDefaults } from '../src/config-defaults.ts'
+import { appDefaults, pluginDefaults, sessionDefaults } from '../src/config-defaults.ts'
 import { configJsonSchema } from '../src/config-json-schema.ts'
 import type { InstarError } from '../src/errors.ts'
 
@@ -53,6 +53,7 @@ test('no configuration at all is a configuration', () => {
   expect(parseConfig({}, '/')).toEqual({
     runtimes: {},
     plugins: pluginDefaults,
+    apps: appDefaults,
     sessions: sessionDefaults,
     journal: { padBytes: 0 },
   })
@@ -67,7 +68,7 @@ test('an unknown key is named with its place and the nearest known one', () => {
     'runtimes.kanban.probe: unknown key "contian"; did you mean "contains"?',
   ])
   expect(problemsOf({ xyz: 1 })).toEqual([
-    ': unknown key "xyz"; known: $schema, registry, runtimes, plugins, sessions, journal',
+    ': unknown key "xyz"; known: $schema, registry, runtimes, plugins, apps, sessions, journal',
   ])
 })
 

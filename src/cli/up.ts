@@ -65,7 +65,7 @@ async function bringUp({ output, signal }: Cli, controller: Controller, name: st
     const { version, pid, url, arm, insteadOf } = running
     const started = { runtime: name, version, pid, url, arm, insteadOf }
     await output.reached({ event: 'launched', ...started }, () => `${launchText(started)}\n`)
-    void reportExit(name, running)
+    void reportExit(name, running).catch(() => {}) // nobody can say any more; why is told where all of it ends
   } catch (error) {
     if (!signal.aborted) output.error(error)
   }

@@ -80,7 +80,7 @@ test.runIf(process.platform === 'linux')(
     await using disk = await FaultyDisk.build()
     await using host = await Host.make()
     host.publish('1.1.0')
-    const fault = { calls: 'flush', path: '/home/journal', at: 4, error: 'EIO' } as const
+    const fault = { calls: 'write', path: '/home/journal', at: 8, error: 'EIO' } as const
     const env = disk.environment(fault, join(host.directory, 'log'))
     const up = start(['--home', host.home, '--config', host.configFile, 'up', '--json'], { cwd: host.directory, env })
     const { code, stdout, stderr } = await up.ended
