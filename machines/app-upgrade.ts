@@ -295,7 +295,7 @@ export const appUpgrade = setup({
       ],
     },
     rolling: {
-      description: 'The next few; a cancellation waits for them.',
+      // The next few; a cancellation waits until they have an end.
       on: { cancel: { actions: 'keepCancelled' } },
       invoke: {
         id: 'roll',
