@@ -253,7 +253,6 @@ export class Controller implements AsyncDisposable {
       observe,
       ...options.apps,
       running: () => opening,
-      now: () => interpreter,
     })
     let die: (error: Error) => void
     const failed = new Promise<Error>((resolve) => {

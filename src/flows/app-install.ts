@@ -17,7 +17,7 @@ export const appInstallEffects = (world: AppWorld) =>
     start: async ({ release, ...place }, { key, signal }) => world.begin(place, release, key, signal),
 
     undo: async ({ release, isFirst, ...place }, { key, signal }) => {
-      if (world.releaseIn(place) !== null) await world.ask(place, key, 'stop', signal)
+      if ((await world.releaseIn(place)) !== null) await world.ask(place, key, 'stop', signal)
       await world.workspaces.forget(place.workspace, place.app)
       // Another workspace may have adopted it meanwhile.
       if (isFirst && release !== null && world.workspaces.having(place.app).length === 0)

@@ -6,7 +6,7 @@ import type { AppWorld } from './app-world.ts'
 export const appRemoveEffects = (world: AppWorld) =>
   ({
     stop: async (place, { key, signal }) => {
-      if (world.releaseIn(place) !== null) await world.ask(place, key, 'stop', signal)
+      if ((await world.releaseIn(place)) !== null) await world.ask(place, key, 'stop', signal)
     },
 
     forget: async ({ app, workspace }) => world.workspaces.forget(workspace, app),

@@ -8,15 +8,14 @@ import { type AppPlace, type AppWorld, keyOf } from './app-world.ts'
 /** How runs of one app machine have others do something. The ids are the effects' keys, so that a crash asks no second time. */
 export function appRuns(
   running: () => Promise<Interpreter>,
-  now: () => Interpreter | undefined,
   policy: UpgradeInput['policy'],
 ): Pick<AppWorld, 'ask' | 'begin' | 'raise' | 'releaseIn'> {
-  const instanceOf = (interpreter: Interpreter | undefined, place: AppPlace) =>
-    interpreter?.active('app-instance', keyOf(place))
+  const instanceOf = (interpreter: Interpreter, place: AppPlace) => interpreter.active('app-instance', keyOf(place))
 
   return {
-    releaseIn: (place) => {
-      const { context } = instanceOf(now(), place) ?? {}
+    // Effects that go on after a crash begin while the interpreter is still being opened.
+    releaseIn: async (place) => {
+      const { context } = instanceOf(await running(), place) ?? {}
       return context === undefined ? null : (context as InstanceContext).release
     },
 

@@ -65,14 +65,14 @@ export const upgradeEffects = (world: AppWorld) => {
         return appRelease(app, await draft.seal({ version, integrity, source: registry, signal }))
       }),
 
-    plan: async ({ app, release, except }) =>
-      world.workspaces
-        .having(app)
-        .filter((workspace) => !except.includes(workspace))
-        .flatMap((workspace): Behind[] => {
-          const from = world.releaseIn({ app, workspace })
-          return from === null || isSame(from, release) ? [] : [{ workspace, from }]
-        }),
+    plan: async ({ app, release, except }) => {
+      const behind: Behind[] = []
+      for (const workspace of world.workspaces.having(app)) {
+        const from = except.includes(workspace) ? null : await world.releaseIn({ app, workspace })
+        if (from !== null && !isSame(from, release)) behind.push({ workspace, from })
+      }
+      return behind
+    },
 
     roll: async ({ app, release, behind }, context) => {
       const results = await inParallel(behind.length, behind, ({ workspace, from }) =>
@@ -86,7 +86,8 @@ export const upgradeEffects = (world: AppWorld) => {
     },
 
     prune: async ({ app }) => {
-      const inUse = world.workspaces.having(app).flatMap((workspace) => world.releaseIn({ app, workspace }) ?? [])
+      const running = world.workspaces.having(app).map((workspace) => world.releaseIn({ app, workspace }))
+      const inUse = (await Promise.all(running)).filter((release) => release !== null)
       await store.prune(app, { keep: world.keep, inUse })
     },
 
@@ -97,8 +98,8 @@ export const upgradeEffects = (world: AppWorld) => {
         await store.activate(app, before, { allowOlder: true, signal: context.signal })
       return inParallel(parallel, results, async (result): Promise<WorkspaceResult> => {
         const { workspace, from, outcome } = result
-        if (outcome !== 'upgraded') return result
-        const to = world.releaseIn({ app, workspace })
+        if (outcome !== 'upgraded' && outcome !== 'current') return result
+        const to = await world.releaseIn({ app, workspace })
         if (to === null) return result
         const back = await carryInto(world, { app, workspace, from: to, to: from }, context)
         const isBack = back?.outcome === 'upgraded' || back?.outcome === 'current'
@@ -124,7 +125,7 @@ async function carryInto(
   { key, signal, progress }: EffectContext,
 ): Promise<WorkspaceResult | null> {
   const place = { app, workspace }
-  if (world.releaseIn(place) === null) return null
+  if ((await world.releaseIn(place)) === null) return null
   // The same after a crash, so that what was carried out is not asked for again.
   const id = createHash('sha256').update(`${key} ${workspace} ${to.digest}`).digest('hex').slice(0, 32)
   try {
@@ -134,7 +135,7 @@ async function carryInto(
     return { workspace, from, outcome, failure }
   } catch (error) {
     signal.throwIfAborted()
-    if (world.releaseIn(place) === null) return null
+    if ((await world.releaseIn(place)) === null) return null
     return { workspace, from, outcome: 'kept', failure: errorRecord(error) }
   }
 }

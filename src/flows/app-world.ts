@@ -51,7 +51,7 @@ export interface AppWorld {
   /** Begins an instance, and resolves when it serves. @throws why it does not. */
   begin(place: AppPlace, release: AppRelease, id: string, signal: AbortSignal): Promise<void>
   /** What runs, or is to run, in a workspace; null where the app has no instance there. */
-  releaseIn(place: AppPlace): AppRelease | null
+  releaseIn(place: AppPlace): Promise<AppRelease | null>
 }
 
 /** Where the records and the output of app processes are. */
@@ -85,14 +85,13 @@ export interface AppWorldOptions {
   readonly observe: boolean
   readonly credential?: AppWorld['credential']
   running(): Promise<Interpreter>
-  now(): Interpreter | undefined
 }
 
 /** @throws {InstarError} `STATE_UNREADABLE`, `STATE_DAMAGED` */
 export async function openAppWorld(
   home: string,
   { apps, registry }: Config,
-  { observe, credential = unknownCredential, running, now }: AppWorldOptions,
+  { observe, credential = unknownCredential, running }: AppWorldOptions,
 ): Promise<AppWorld> {
   const store = await ReleaseStore.open({ home, kind: 'app' })
   return {
@@ -111,7 +110,7 @@ export async function openAppWorld(
     // Their pipes ended with the controller that started them, so nobody can use them any more.
     swept: observe ? Promise.resolve() : swept(home),
     adopted: (app) => adoptedRelease(store, app),
-    ...appRuns(running, now, apps.policy),
+    ...appRuns(running, apps.policy),
   }
 }
 

@@ -11,7 +11,7 @@ export const workspaceEffects = (world: AppWorld) =>
       if (!workspaces.list().includes(workspace)) return
       for (const app of Object.keys(workspaces.apps(workspace))) {
         const place = { app, workspace }
-        if (world.releaseIn(place) !== null) await world.ask(place, `${key} ${app}`, 'stop', signal)
+        if ((await world.releaseIn(place)) !== null) await world.ask(place, `${key} ${app}`, 'stop', signal)
       }
       await workspaces.remove(workspace)
     },

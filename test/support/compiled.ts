@@ -32,8 +32,9 @@ export async function compile(...paths: string[]): Promise<Compiled> {
     platform: 'node',
     target: 'node20',
     format: 'esm',
-    // What is compiled for a machine is found by its place; the dependencies of CommonJS want to `require`.
-    external: ['fs-native-extensions', 'node-pty'],
+    // What is compiled for a machine is found by its place, and what is large is read only by those who ask for it; the
+    // dependencies of CommonJS want to `require`.
+    external: ['fs-native-extensions', 'node-pty', '@npmcli/arborist', '@modelcontextprotocol/*'],
     banner: {
       js: "import { createRequire as requireOf } from 'node:module'; const require = requireOf(import.meta.url)",
     },
