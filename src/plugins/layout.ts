@@ -8,8 +8,8 @@ import { encodeName } from '../releases/layout.ts'
  *   .instar/<name, encoded>/               the shelf of one plugin
  *     <version>-<first 12 of digest>/      one tree, sealed (`seal.ts`), immutable; with a suffix where that name is taken
  *     previous                             a symlink to the tree that a rollback leads to
- *     .staging-<owner>-<key>/              a tree that is being put there, or removed
- *     .link-<owner>-<which>                a symlink on its way to its place
+ *     .staging-<owner>-<address>-<key>/    a tree that is being put there, or removed
+ *     .link-<owner>-<address>-<which>      a symlink on its way to its place
  *
  * An owner is a home: several may install into one directory, and each cleans up after itself only.
  */

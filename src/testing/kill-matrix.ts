@@ -93,7 +93,8 @@ export async function killMatrix(options: KillMatrixOptions): Promise<KillMatrix
     matrix.attempt({ scenario, name: 'undisturbed', fates: [] }),
   )
   await inParallel(parallel, matrix.cases(undisturbed), (each) => matrix.attempt(each))
-  await inParallel(parallel, matrix.missed(undisturbed), (each) => matrix.attempt(each))
+  for (const nth of [0, 1, 2])
+    await inParallel(parallel, matrix.missed(undisturbed, nth), (each) => matrix.attempt(each))
 
   const transitions = Object.fromEntries(passages.all.map((passage) => [passage, matrix.killed.get(passage) ?? 0]))
   const uncovered = [
@@ -171,16 +172,21 @@ class Matrix {
     return [...atPoints, ...atRandom]
   }
 
-  /** Whoever was killed earlier may have gone another way than the undisturbed run. */
-  missed(undisturbed: readonly (Attempt | null)[]): Case[] {
-    const { sparing = false, excused = {} } = this.options
-    if (!sparing) return []
-    const claimed = new Set([...this.killed.keys(), ...Object.keys(excused)])
+  /**
+   * Whoever was killed earlier may have gone another way than the undisturbed run; and that may have gone a way that is rarely
+   * gone. So what was missed is tried in the `nth` of the scenarios that pass it, counted from 0.
+   */
+  missed(undisturbed: readonly (Attempt | null)[], nth: number): Case[] {
+    const { excused = {} } = this.options
+    const passing = new Map<Passage, number>()
+    const isNext = (passage: Passage) =>
+      !this.killed.has(passage) && excused[passage] === undefined && (passing.get(passage) ?? 0) === nth
     return undisturbed.flatMap((attempt) => {
       if (attempt === null) return []
       const { scenario, history } = attempt
-      const fresh = history.filter(({ passages }) => passages.some((passage) => !claimed.has(passage)))
-      for (const { passages } of fresh) for (const passage of passages) claimed.add(passage)
+      const fresh = history.filter(({ passages }) => passages.some(isNext))
+      for (const passage of new Set(history.flatMap(({ passages }) => passages)))
+        passing.set(passage, (passing.get(passage) ?? 0) + 1)
       return fresh.flatMap(({ record: { seq }, passages }) =>
         (['before', 'after'] as const).map((how) => ({
           scenario,
