@@ -24,7 +24,7 @@ import type { How, KillPoint } from '../../src/testing/mortal.ts'
 import { Passages } from '../../src/testing/passages.ts'
 import { startRegistry, type TestRegistry } from '../../src/testing/registry.ts'
 import { appCode } from '../support/apps/app-code.ts'
-import { type Compiled, compile } from '../support/compiled.ts'
+import { type Compiled, compileInParts } from '../support/compiled.ts'
 import { processesNaming } from './plugin-target.ts'
 
 const workspaces = ['a', 'b', 'c', 'd']
@@ -37,7 +37,7 @@ const config = () => ({ registry: registry.url, apps: { policy: { parallel: 2, s
 
 beforeAll(async () => {
   directory = await realpath(await mkdtemp(join(tmpdir(), 'instar-apps-')))
-  ;[registry, compiled] = await Promise.all([startRegistry(), compile('test/crash/app-program.ts')])
+  ;[registry, compiled] = await Promise.all([startRegistry(), compileInParts('test/crash/app-program.ts')])
 })
 afterAll(async () => {
   await registry[Symbol.asyncDispose]()

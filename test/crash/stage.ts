@@ -11,7 +11,7 @@ import { readPointer } from '../../src/releases/pointer.ts'
 import { ReleaseStore } from '../../src/releases/store.ts'
 import type { Ended, KillMatrixReport } from '../../src/testing/kill-matrix.ts'
 import { startRegistry, type TestRegistry } from '../../src/testing/registry.ts'
-import { type Compiled, compile } from '../support/compiled.ts'
+import { type Compiled, compileInParts } from '../support/compiled.ts'
 import type { Plan } from './plan.ts'
 
 /** Ready, and then something once the machine has been in a state: no time that a busy machine could miss. */
@@ -66,7 +66,7 @@ export class Stage implements AsyncDisposable {
 
   static async build(): Promise<Stage> {
     const directory = await realpath(await mkdtemp(join(tmpdir(), 'instar-stage-')))
-    const [registry, compiled] = await Promise.all([startRegistry(), compile('test/crash/program.ts')])
+    const [registry, compiled] = await Promise.all([startRegistry(), compileInParts('test/crash/program.ts')])
     const stage = new Stage(directory, registry, compiled)
     await mkdir(join(directory, 'bundled'))
     await writeFile(join(directory, 'bundled', 'main.sh'), scripts.good)

@@ -20,7 +20,22 @@ export interface Compiled {
  * need not be. Each becomes one file with all that it imports: the tests start thousands of processes, and Node reads one
  * file in half the time that it takes for hundreds.
  */
-export async function compile(...paths: string[]): Promise<Compiled> {
+export function compile(...paths: string[]): Promise<Compiled> {
+  return compiled(paths, {})
+}
+
+/**
+ * The same in parts: what is imported when it is needed stays apart, which halves what a start costs. Not for a program that
+ * looks for files beside its own.
+ */
+export function compileInParts(...paths: string[]): Promise<Compiled> {
+  return compiled(paths, { splitting: true, chunkNames: 'src/parts/[name]-[hash]' })
+}
+
+async function compiled(
+  paths: readonly string[],
+  options: { readonly splitting?: true; readonly chunkNames?: string },
+): Promise<Compiled> {
   const folder = await realpath(await mkdtemp(join(tmpdir(), 'instar-compiled-')))
   await copyFile(join(root, 'package.json'), join(folder, 'package.json'))
   await symlink(join(root, 'node_modules'), join(folder, 'node_modules'))
@@ -28,6 +43,7 @@ export async function compile(...paths: string[]): Promise<Compiled> {
     entryPoints: paths.map((path) => join(root, path)),
     outbase: root,
     outdir: folder,
+    ...options,
     bundle: true,
     platform: 'node',
     target: 'node20',
