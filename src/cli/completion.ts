@@ -1,4 +1,5 @@
 import type { Command as Commander, Option } from 'commander'
+import { shellQuoted } from '../shell-quoted.ts'
 import type { Command } from './cli.ts'
 import { exit } from './cli.ts'
 
@@ -50,16 +51,13 @@ function valueOptions(points: readonly Point[]): string[] {
 const pathOf = ({ path }: Point) => path.join(' ')
 const flagsOf = ({ options }: Point) => options.map(({ long, short }) => long ?? short!)
 
-/** For `'…'` in a shell. */
-const quoted = (text: string) => `'${text.replaceAll("'", `'\\''`)}'`
-
 const scripts: Record<Shell, (points: readonly Point[]) => string> = { bash, zsh, fish }
 
 function bash(points: readonly Point[]): string {
   const places = points.map(quotedPath).join('|')
   const cases = points.map((point) => {
     const words = point.words.map(({ word }) => word).join(' ')
-    return `    ${quotedPath(point)}) words=${quoted(words)} options=${quoted(flagsOf(point).join(' '))} ;;`
+    return `    ${quotedPath(point)}) words=${shellQuoted(words)} options=${shellQuoted(flagsOf(point).join(' '))} ;;`
   })
   return `# bash completion for instar; use it with: source <(instar completion bash)
 _instar() {
@@ -89,7 +87,7 @@ complete -F _instar instar
 }
 
 function zsh(points: readonly Point[]): string {
-  const described = (word: string, description: string) => quoted(`${word}:${description.replaceAll(':', '\\:')}`)
+  const described = (word: string, description: string) => shellQuoted(`${word}:${description.replaceAll(':', '\\:')}`)
   const cases = points.map((point) => {
     const words = point.words.map(({ word, description }) => described(word, description)).join(' ')
     const options = point.options.map((option) => described(option.long ?? option.short!, option.description)).join(' ')
@@ -125,13 +123,13 @@ compdef _instar instar
 
 function fish(points: readonly Point[]): string {
   const lines = points.flatMap((point) => {
-    const here = `complete -c instar -n ${quoted(`test (__instar_place) = ${quotedForFish(pathOf(point))}`)}`
+    const here = `complete -c instar -n ${shellQuoted(`test (__instar_place) = ${quotedForFish(pathOf(point))}`)}`
     return [
-      ...point.words.map(({ word, description }) => `${here} -a ${quoted(word)} -d ${quoted(description)}`),
+      ...point.words.map(({ word, description }) => `${here} -a ${shellQuoted(word)} -d ${shellQuoted(description)}`),
       ...point.options.map((option) => {
         const names = [option.long && `-l ${option.long.slice(2)}`, option.short && `-s ${option.short.slice(1)}`]
         const value = !takesValue(option) ? '' : /<(dir|file)>/.test(option.flags) ? ' -r -F' : ' -x'
-        return `${here} ${names.filter(Boolean).join(' ')}${value} -d ${quoted(option.description)}`
+        return `${here} ${names.filter(Boolean).join(' ')}${value} -d ${shellQuoted(option.description)}`
       }),
     ]
   })
@@ -159,7 +157,7 @@ ${lines.join('\n')}
 }
 
 function quotedPath(point: Point): string {
-  return quoted(pathOf(point))
+  return shellQuoted(pathOf(point))
 }
 
 /** Inside a condition that is itself in single quotes, where an empty word has to stay one. */

@@ -141,7 +141,7 @@ class Repository {
   }
 
   private async git(args: readonly string[], deadlineMs: number, signal = this.options.signal): Promise<Ran> {
-    const { bytes, minBytesPerSecond, slowAfterMs } = tarballLimits
+    const { minBytesPerSecond, slowAfterMs } = tarballLimits
     const settings = {
       'remote.origin.url': this.url,
       'http.lowSpeedLimit': minBytesPerSecond,
@@ -149,7 +149,6 @@ class Repository {
       // Nothing may go on behind our back.
       'gc.auto': 0,
       'maintenance.auto': false,
-      'core.bigFileThreshold': bytes,
     }
     const configured = Object.entries(settings).flatMap(([name, value]) => ['-c', `${name}=${value}`])
     const words = ['git', '--git-dir', this.options.directory, ...configured, ...args]

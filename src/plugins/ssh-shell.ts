@@ -7,6 +7,7 @@ import { makeDirectories } from '../disk.ts'
 import { InstarError } from '../errors.ts'
 import { absent } from '../releases/absent.ts'
 import type { Ran } from '../run-command.ts'
+import { shellQuoted } from '../shell-quoted.ts'
 import { shortDirectory } from '../socket-path.ts'
 import type { Address } from './address.ts'
 import type { Shell } from './shell.ts'
@@ -74,7 +75,7 @@ export class SshShell implements Shell {
     const { options, shares } = await this.settings
     const all = [...fixed, ...options, ...(shares ? [] : await this.ownConnection())].flatMap((one) => ['-o', one])
     // What a login shell is given is one text. Between single quotes it reads nothing but the end of them.
-    const text = ['sh', '-c', script, 'instar', ...args].map(quote).join(' ')
+    const text = ['sh', '-c', script, 'instar', ...args].map(shellQuoted).join(' ')
     return ['ssh', '-T', ...all, ...this.destination(), text]
   }
 
@@ -136,5 +137,3 @@ const persist = `ControlPersist=${idleSeconds}`
 
 /** A path as ssh reads it: a blank would end it, and a percent sign would begin the name of something else. */
 const literal = (path: string) => `"${path.replaceAll('%', '%%')}"`
-
-const quote = (word: string) => `'${word.replaceAll("'", `'\\''`)}'`

@@ -165,7 +165,7 @@ async function killedEverywhere(
 const timeout = 600_000
 
 test(
-  'an upgrade that is killed at any record is completed by the next controller, and every workspace serves',
+  'an upgrade that is killed at any transition is completed by the next controller, and every workspace serves',
   async () => {
     publish('1.0.0')
     const home = await template('good', [])

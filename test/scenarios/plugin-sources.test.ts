@@ -87,7 +87,7 @@ test('a branch that moved is installed anew, also where its version is the same'
   expect(await live()).toContain('"fixed":true')
 })
 
-test('what a repository has no part in a release is not looked at: hooks, filters, submodules, what it exports not', async () => {
+test('filters and submodules of a repository play no part, and what it does not export is left out', async () => {
   const origin = await Origin.make('1.0.0')
   await writeFile(join(origin.path, '.gitattributes'), 'secret.txt export-ignore\nindex.js filter=evil\n')
   await writeFile(join(origin.path, '.gitmodules'), '[submodule "m"]\n\tpath = m\n\turl = file:///nowhere\n')
