@@ -36,9 +36,14 @@ export const codes = {
   PACKAGE_NAME_INVALID: { retry: false, exit: 2, hint: 'Give a name as npm writes it, such as thing or @scope/thing.' },
   CHANNEL_INVALID: { retry: false, exit: 2, hint: 'Give a dist-tag, a semver range or an exact version.' },
   REGISTRY_UNREACHABLE: { retry: true, hint: 'Check the network, the proxy and the registry URL.' },
-  REGISTRY_TIMEOUT: { retry: true, hint: 'The registry did not finish in time. Try again, or raise the limit.' },
+  REGISTRY_TIMEOUT: {
+    retry: true,
+    exit: 6,
+    hint: 'The registry did not finish in time. Try again, or raise the limit.',
+  },
   REGISTRY_TOO_SLOW: {
     retry: true,
+    exit: 6,
     hint: 'The answer came slower than the minimum rate. Try again on a better network.',
   },
   REGISTRY_STATUS: { retry: true, hint: 'The registry refused or failed. Try again later.' },
@@ -417,8 +422,13 @@ export class InstarError extends Error {
   }
 
   get exitCode(): number {
-    return (codes[this.code] as CodeEntry).exit ?? 1
+    return exitCodeOf(this.code)
   }
+}
+
+/** What the command line ends with for an error's code; 1 where there is none, or none of ours. */
+export function exitCodeOf(code: string | undefined): number {
+  return code !== undefined && Object.hasOwn(codes, code) ? ((codes as Record<string, CodeEntry>)[code]!.exit ?? 1) : 1
 }
 
 /** An error as plain data: what the journal, the socket and `--json` carry. */

@@ -1,5 +1,7 @@
+import { randomUUID } from 'node:crypto'
 import type {
   AppInstall,
+  AppInstallInput,
   AppInstallResult,
   AppRemoveResult,
   Failure,
@@ -12,6 +14,7 @@ import { installSchema, workspaceId } from './apps/workspaces.ts'
 import { errorFrom, errorRecord, InstarError } from './errors.ts'
 import { type AppPlace, type AppWorld, keyOf } from './flows/app-world.ts'
 import { publishedOffer } from './flows/published-offer.ts'
+import { held } from './held.ts'
 import type { Asked } from './managed-runtime.ts'
 import { didYouMean } from './nearest.ts'
 import { concluded } from './run/concluded.ts'
@@ -24,6 +27,11 @@ export interface AppInstalling extends Asked {
   readonly env?: Readonly<Record<string, string>> | undefined
   /** By the name of the variable: the name under which the secret is kept. */
   readonly credentials?: Readonly<Record<string, string>> | undefined
+}
+
+/** What is not given stays. */
+export interface AppConfiguring extends Asked, Partial<AppInstall> {
+  readonly workspace: string
 }
 
 export interface InstanceStatus {
@@ -99,14 +107,31 @@ export class ManagedApps {
     if (Object.hasOwn(world.workspaces.apps(workspace), app))
       throw new InstarError('APP_INSTALLED', `${workspace} has ${app} already`)
     const place = { app, workspace }
-    const result = await this.run<AppInstallResult>(
-      'app-install',
-      keyOf(place),
-      { ...place, wanted, install },
-      { signal, onProgress },
-    )
-    if (result.failure !== null) throw errorFrom(result.failure)
-    return { ...place, version: result.version! }
+    return this.carryIn(place, { wanted, install }, { signal, onProgress })
+  }
+
+  /**
+   * Has an app run otherwise in one workspace: what is given takes the place of what its install was given. The process is
+   * replaced as by an upgrade; where the new one does not come up, all is as before.
+   *
+   * @throws {InstarError} `WORKSPACE_UNKNOWN`, `APP_UNKNOWN`; why it does not come up; `ABORTED`.
+   */
+  async configure(app: string, { workspace, signal, onProgress, ...given }: AppConfiguring) {
+    const place = { app, workspace }
+    const before = this.host.world.workspaces.install(workspace, app)
+    const install = readInstall({ ...before, ...given })
+    return this.carryIn(place, { wanted: 'latest', install }, { signal, onProgress })
+  }
+
+  /** Replaces the process of an app by one of the same version. @throws as {@link configure} */
+  async restart(
+    place: AppPlace,
+    { signal = new AbortController().signal }: Pick<Asked, 'signal'> = {},
+  ): Promise<AppPlace> {
+    const { world } = this.host
+    world.workspaces.install(place.workspace, place.app)
+    await held(world.restart(place, randomUUID(), signal))
+    return place
   }
 
   /** Whether the organisation has a version of what `spec` names. @throws {InstarError} `APP_SPEC_INVALID` */
@@ -160,6 +185,17 @@ export class ManagedApps {
    */
   async upgrade(name: string, { to = 'latest', ...asked }: Asked & { readonly to?: string | undefined } = {}) {
     return this.change(await this.known(name), to, asked)
+  }
+
+  /** Begins the same and answers at once: `run` names it. @throws {InstarError} `APP_UNKNOWN` */
+  async beginUpgrade(name: string, { to = 'latest' }: { readonly to?: string | undefined } = {}) {
+    const app = await this.known(name)
+    const { run } = await this.host.interpreter.start('app-upgrade', {
+      key: app,
+      input: { app, wanted: to, policy: this.host.policy } satisfies UpgradeInput,
+      busy: 'wait',
+    })
+    return { app, outcome: 'begun' as const, run }
   }
 
   /** The version that the organisation had before, in every workspace. @throws {InstarError} `APP_UNKNOWN`; `ABORTED`. */
@@ -228,6 +264,16 @@ export class ManagedApps {
 
   /** Conversations with MCP clients over the control socket. */
   readonly endpoints = new Endpoints()
+
+  private async carryIn(
+    place: AppPlace,
+    input: Pick<AppInstallInput, 'wanted' | 'install'>,
+    asked: Asked,
+  ): Promise<AppPlace & { readonly version: string }> {
+    const result = await this.run<AppInstallResult>('app-install', keyOf(place), { ...place, ...input }, asked)
+    if (result.failure !== null) throw errorFrom(result.failure)
+    return { ...place, version: result.version! }
+  }
 
   private async change(app: string, wanted: string | null, asked: Asked): Promise<AppUpgraded> {
     const input: UpgradeInput = { app, wanted, policy: this.host.policy }

@@ -43,7 +43,7 @@ export interface Asked {
 
 /** What each role may do; the first may do everything. A workspace admin and a member act in their own workspace only. */
 const allowed: Readonly<Record<Exclude<AppRole, 'org_admin'>, ReadonlySet<string>>> = {
-  workspace_admin: new Set(['list', 'check', 'call', 'logs', 'connect', 'install', 'remove']),
+  workspace_admin: new Set(['list', 'check', 'call', 'logs', 'connect', 'install', 'configure', 'restart', 'remove']),
   member: new Set(['list', 'check', 'call', 'connect']),
 }
 

@@ -351,6 +351,25 @@ function addApp(app: Commander, run: Run): void {
     .option('--credential <name=secret...>', 'in its environment, too: the secret that is kept under this name')
     .action((spec, args, options, command) => install(globalsOf(command), spec, args, options))
 
+  const configure = run(async () => (await import('./app.ts')).configure)
+  app
+    .command('configure')
+    .description('have an app run otherwise in a workspace; what is not given stays, and no call is lost')
+    .argument('<name>')
+    .argument('[args...]', 'arguments for the app, behind `--`')
+    .addOption(inWorkspace())
+    .option('--env <name=value...>', 'in the environment of the app, instead of what was there')
+    .option('--credential <name=secret...>', 'the same for secrets')
+    .action((name, args, options, command) => configure(globalsOf(command), name, args, options))
+
+  const restart = run(async () => (await import('./app.ts')).restart)
+  app
+    .command('restart')
+    .description('replace the process of an app by one of the same version')
+    .argument('<name>')
+    .addOption(inWorkspace())
+    .action((name, options, command) => restart(globalsOf(command), name, options))
+
   const list = run(async () => (await import('./app.ts')).list)
   app
     .command('list')
@@ -370,6 +389,7 @@ function addApp(app: Commander, run: Run): void {
     .description('raise the version for the organisation, in every workspace; no call is lost')
     .argument('<name>')
     .option('--to <version>', 'a dist-tag, range or exact version; `latest` where absent')
+    .option('--no-wait', 'answer at once; the controller that runs goes on with it')
     .action((name, options, command) => upgrade(globalsOf(command), name, options))
 
   const rollback = run(async () => (await import('./app.ts')).rollback)

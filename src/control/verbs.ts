@@ -38,9 +38,12 @@ export type Served = Pick<
   readonly apps: Pick<
     ManagedApps,
     | 'install'
+    | 'configure'
+    | 'restart'
     | 'list'
     | 'check'
     | 'upgrade'
+    | 'beginUpgrade'
     | 'rollback'
     | 'remove'
     | 'call'
@@ -77,7 +80,7 @@ const onePlugin = onTarget.extend({ name: z.string().min(1).max(214) })
 const shown = z.strictObject({ token: z.string().min(1).max(1000).optional() })
 const appName = z.string().min(1).max(214)
 const workspaceName = z.string().min(1).max(100)
-const words = z.record(z.string().min(1).max(255), z.string().max(32_768)).default({})
+const words = z.record(z.string().min(1).max(255), z.string().max(32_768))
 
 const recordsPerAnswerMax = 1000
 const noticesShown = 20
@@ -268,8 +271,8 @@ export const verbs = {
       spec: z.string().min(1).max(4096),
       workspace: workspaceName,
       args: z.array(z.string().max(4096)).max(100).default([]),
-      env: words,
-      credentials: words,
+      env: words.default({}),
+      credentials: words.default({}),
     }),
     async perform({ access, apps }, { token, spec, ...installing }, { signal, progress }) {
       const asked = { action: 'install', app: spec, workspace: installing.workspace }
@@ -278,6 +281,26 @@ export const verbs = {
       const isDeciding = principal !== null && principal.role !== 'org_admin' && !(await apps.isAdopted(spec))
       if (isDeciding) throw await access.refuse(principal, asked)
       return apps.install(spec, { ...installing, signal, onProgress: progress })
+    },
+  }),
+  'app.configure': verb({
+    params: shown.extend({
+      name: appName,
+      workspace: workspaceName,
+      args: z.array(z.string().max(4096)).max(100).optional(),
+      env: words.optional(),
+      credentials: words.optional(),
+    }),
+    async perform({ access, apps }, { token, name: app, ...configuring }, { signal, progress }) {
+      await access.authorise(token, { action: 'configure', app, workspace: configuring.workspace })
+      return apps.configure(app, { ...configuring, signal, onProgress: progress })
+    },
+  }),
+  'app.restart': verb({
+    params: shown.extend({ name: appName, workspace: workspaceName }),
+    async perform({ access, apps }, { token, name: app, workspace }, { signal }) {
+      await access.authorise(token, { action: 'restart', app, workspace })
+      return apps.restart({ app, workspace }, { signal })
     },
   }),
   'app.list': verb({
@@ -299,6 +322,13 @@ export const verbs = {
     async perform({ access, apps }, { token, name: app, to }, { signal, progress }) {
       await access.authorise(token, { action: 'upgrade', app })
       return apps.upgrade(app, { to, signal, onProgress: progress })
+    },
+  }),
+  'app.beginUpgrade': verb({
+    params: shown.extend({ name: appName, to: z.string().min(1).max(256).optional() }),
+    async perform({ access, apps }, { token, name: app, to }) {
+      await access.authorise(token, { action: 'upgrade', app })
+      return apps.beginUpgrade(app, { to })
     },
   }),
   'app.rollback': verb({

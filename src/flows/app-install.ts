@@ -5,18 +5,28 @@ import type { AppWorld } from './app-world.ts'
 /** Serves `machines/app-install.ts`. */
 export const appInstallEffects = (world: AppWorld) =>
   ({
-    adopt: async ({ app, wanted }, { key, signal }) => {
-      const known = await world.adopted(app)
-      if (known !== null) return { release: known, isFirst: false }
+    adopt: async ({ wanted, ...place }, { key, signal }) => {
+      const { app, workspace } = place
+      const before = world.workspaces.apps(workspace)[app] ?? null
+      const known = (before && (await world.releaseIn(place))) ?? (await world.adopted(app))
+      if (known !== null) return { release: known, isFirst: false, before }
       await world.raise(app, wanted, key, signal)
-      return { release: (await world.adopted(app))!, isFirst: true }
+      return { release: (await world.adopted(app))!, isFirst: true, before }
     },
 
     note: async ({ app, workspace, install }) => world.workspaces.note(workspace, app, install),
 
-    start: async ({ release, ...place }, { key, signal }) => world.begin(place, release, key, signal),
+    start: async ({ release, before, ...place }, { key, signal }) => {
+      if (before === null) return world.begin(place, release, key, signal)
+      await world.restart(place, key, signal)
+    },
 
-    undo: async ({ release, isFirst, ...place }, { key, signal }) => {
+    undo: async ({ release, isFirst, before, ...place }, { key, signal }) => {
+      if (before !== null) {
+        await world.workspaces.note(place.workspace, place.app, before)
+        if (await world.isDead(place)) await world.restart(place, key, signal)
+        return
+      }
       if ((await world.releaseIn(place)) !== null) await world.ask(place, key, 'stop', signal)
       await world.workspaces.forget(place.workspace, place.app)
       // Another workspace may have adopted it meanwhile.

@@ -6,9 +6,9 @@ import { assertRunnable, readAppManifest } from '../apps/manifest.ts'
 import { errorRecord, InstarError } from '../errors.ts'
 import { inParallel } from '../in-parallel.ts'
 import type { EffectContext, EffectsOf } from '../run/flow.ts'
-import { appRelease, manifestOf } from './adopted-release.ts'
+import { appRelease, throughGate } from './adopted-release.ts'
 import type { AppWorld } from './app-world.ts'
-import { blaming, offerFault } from './blame.ts'
+import { blaming, keptFault, offerFault } from './blame.ts'
 import { download, filling, flushDraft, unpackChecked } from './package-draft.ts'
 import { publishedOffer } from './published-offer.ts'
 
@@ -20,9 +20,9 @@ export const upgradeEffects = (world: AppWorld) => {
     resolve: ({ app, wanted }, { signal }) =>
       blaming(offerFault, () => publishedOffer(world, { name: app, wanted }, signal)),
 
-    look: async ({ app, offer }) => ({
+    look: async ({ app, offer }, { signal }) => ({
       before: (await store.pointer(app)).current,
-      release: await provenRelease(world, app, offer),
+      release: await provenRelease(world, app, offer, signal),
     }),
 
     lookBack: async ({ app }) => {
@@ -68,8 +68,10 @@ export const upgradeEffects = (world: AppWorld) => {
     plan: async ({ app, release, except }) => {
       const behind: Behind[] = []
       for (const workspace of world.workspaces.having(app)) {
-        const from = except.includes(workspace) ? null : await world.releaseIn({ app, workspace })
-        if (from !== null && !isSame(from, release)) behind.push({ workspace, from })
+        const place = { app, workspace }
+        const from = except.includes(workspace) ? null : await world.releaseIn(place)
+        if (from === null) continue
+        if (!isSame(from, release) || (await world.isDead(place))) behind.push({ workspace, from })
       }
       return behind
     },
@@ -140,17 +142,21 @@ async function carryInto(
   }
 }
 
-/** A release that was made of these very bytes, and that this host can run; null where there is none. */
+/** A release that was made of these very bytes and passes the gate; null where there is none, so that it is fetched. */
 async function provenRelease(
-  { store, capabilities }: AppWorld,
+  world: AppWorld,
   app: string,
   { version, integrity }: Offer,
+  signal: AbortSignal,
 ): Promise<AppRelease | null> {
-  const found = (await store.list(app)).find(
-    (release) => release.version === version && release.integrity === integrity,
-  )
-  if (found === undefined) return null
-  const manifest = await manifestOf(app, found)
-  await assertRunnable(found.content, manifest, { nodeVersion: process.versions.node, capabilities })
-  return appRelease(app, found)
+  for (const found of await world.store.list(app)) {
+    if (found.version !== version || found.integrity !== integrity) continue
+    try {
+      const { manifest } = await throughGate(world, app, found, signal)
+      return { version, digest: found.digest, exclusive: manifest.exclusive }
+    } catch (error) {
+      if (keptFault(error) === 'environment') throw error
+    }
+  }
+  return null
 }

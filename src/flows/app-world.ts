@@ -44,12 +44,16 @@ export interface AppWorld {
   readonly swept: Promise<void>
   /** Lets the machine of a workspace's instance carry something out, and answers with what became of it. */
   ask(place: AppPlace, id: string, wish: AppRelease | 'stop' | 'restart', signal: AbortSignal): Promise<InstanceAnswer>
+  /** Replaces the process of an instance by one of the same version. @throws why that is not up; the one before serves on then. */
+  restart(place: AppPlace, id: string, signal: AbortSignal): Promise<void>
   /** The organisation's version; null where it has none. */
   adopted(app: string): Promise<AppRelease | null>
   /** Gives the organisation a version of an app that it does not have. `id` names the attempt. */
   raise(app: string, wanted: string, id: string, signal: AbortSignal): Promise<void>
   /** Begins an instance, and resolves when it serves. @throws why it does not. */
   begin(place: AppPlace, release: AppRelease, id: string, signal: AbortSignal): Promise<void>
+  /** Whether its instance has been given up. */
+  isDead(place: AppPlace): Promise<boolean>
   /** What runs, or is to run, in a workspace; null where the app has no instance there. */
   releaseIn(place: AppPlace): Promise<AppRelease | null>
 }
@@ -61,6 +65,8 @@ export const appRecordsIn = (home: string) => join(home, 'apps', 'processes')
 export class Desk {
   private readonly slots = new Map<string, Slot>()
   readonly connections = new Map<string, AppConnection>()
+  /** What was pulled anew for a release that is not good any more, by its digest. */
+  readonly pulled = new Map<string, Promise<AppRelease>>()
 
   /** @param waitMs How long a call waits for a process. */
   constructor(private readonly waitMs: number) {}
