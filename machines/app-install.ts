@@ -57,10 +57,7 @@ export const appInstall = setup({
     emitted: {} as AppInstallNotice,
   },
   actors: {
-    adopt: effect<
-      Place & { wanted: string },
-      { release: AppRelease; isFirst: boolean; before: AppInstall | null }
-    >(),
+    adopt: effect<Place & { wanted: string }, { release: AppRelease; isFirst: boolean; before: AppInstall | null }>(),
     note: effect<Place & { install: AppInstall }, void>(),
     start: effect<Place & { release: AppRelease; before: AppInstall | null }, void>(),
     undo: effect<Place & { release: AppRelease | null; isFirst: boolean; before: AppInstall | null }, void>(),
