@@ -49,6 +49,7 @@ import { type FollowOptions, type Journal, openJournal } from './journal/journal
 import { harmless, type Logger, silent } from './logger.ts'
 import { ManagedAccess } from './managed-access.ts'
 import { ManagedApps, ManagedWorkspaces } from './managed-apps.ts'
+import { ManagedCredentials } from './managed-credentials.ts'
 import type { ManagedDaemon } from './managed-daemon.ts'
 import { ManagedPlugins } from './managed-plugins.ts'
 import { ManagedRuntime, type RuntimeStatus } from './managed-runtime.ts'
@@ -89,7 +90,7 @@ export interface ControllerOptions {
     arms: readonly Candidate[],
   ) => readonly Candidate[] | Promise<readonly Candidate[]>
   readonly apps?: {
-    /** Gives the secret that is kept under a name. Default: none is known. */
+    /** Gives the secret that is kept under a name. Default: the home's own store gives it; see `credentials`. */
     readonly credential?: (name: string, place: { readonly app: string; readonly workspace: string }) => Promise<string>
   }
   readonly sessions?: {
@@ -155,6 +156,7 @@ export class Controller implements AsyncDisposable {
   readonly apps: ManagedApps
   readonly workspaces: ManagedWorkspaces
   readonly access: ManagedAccess
+  readonly credentials: ManagedCredentials
   private readonly managed: ReadonlyMap<string, ManagedRuntime>
   private closing: Promise<void> | null = null
   private readonly closers: (() => Promise<void>)[] = []
@@ -186,6 +188,7 @@ export class Controller implements AsyncDisposable {
     this.apps = new ManagedApps(appsHost)
     this.workspaces = new ManagedWorkspaces(appsHost)
     this.access = new ManagedAccess({ interpreter, access: appWorld.access, workspaces: appWorld.workspaces })
+    this.credentials = new ManagedCredentials({ interpreter, ...appWorld })
     this.plugins = new ManagedPlugins({
       interpreter,
       targets,

@@ -324,7 +324,11 @@ export const codes = {
   APP_STOPPED: { retry: true, hint: 'It was stopped. Call again when it runs.' },
   APP_NOT_READY: { retry: true, exit: 6, hint: 'No process of it serves. `instar app list` says why.' },
   MCP_SESSION_UNKNOWN: { retry: false, hint: 'Connect again; this conversation is over.' },
-  CREDENTIAL_UNKNOWN: { retry: false, exit: 2, hint: 'Keep the secret under this name first.' },
+  CREDENTIAL_UNKNOWN: {
+    retry: false,
+    exit: 2,
+    hint: 'Keep the secret under this name first: `instar credential set NAME --workspace W`.',
+  },
   // ---- sessions and their daemon
   DAEMON_NOT_RUNNING: { retry: true, exit: 3, hint: 'Start one with `instar daemon start`.' },
   DAEMON_GONE: {

@@ -35,6 +35,7 @@ export function buildProgram(run: Run): Commander {
   addWorkspace(area(program, 'workspace', 'where an organisation uses its apps'), run)
   addApp(area(program, 'app', 'apps, in one version for the whole organisation'), run)
   addAccess(area(program, 'access', 'who may do what with the apps of an organisation'), run)
+  addCredential(area(program, 'credential', 'the secrets that apps are given'), run)
   addMcp(program, run)
   addJournal(area(program, 'journal', 'what happened, and what is in progress'), run)
   addMachine(area(program, 'machine', 'the statecharts'), run)
@@ -428,6 +429,35 @@ function addAccess(access: Commander, run: Run): void {
     .description('let a token open nothing any more')
     .argument('<id>')
     .action((id, _, command) => remove(globalsOf(command), id))
+}
+
+function addCredential(credential: Commander, run: Run): void {
+  const inWorkspace = () => new Option('--workspace <id>', 'the workspace').makeOptionMandatory()
+
+  const set = run(async () => (await import('./credential.ts')).set)
+  credential
+    .command('set')
+    .description('keep a secret, from standard input; apps have it from their next start on')
+    .argument('<name>')
+    .addOption(inWorkspace())
+    .option('--from-file <file>', 'read the secret from this file')
+    .option('--note <text>', 'what it is for')
+    .action((name, options, command) => set(globalsOf(command), name, options))
+
+  const list = run(async () => (await import('./credential.ts')).list)
+  credential
+    .command('list')
+    .description('what is kept, without the secrets')
+    .option('--workspace <id>', 'of this workspace only')
+    .action((options, command) => list(globalsOf(command), options))
+
+  const remove = run(async () => (await import('./credential.ts')).remove)
+  credential
+    .command('remove')
+    .description('forget a secret; an app that runs keeps what it was given')
+    .argument('<name>')
+    .addOption(inWorkspace())
+    .action((name, options, command) => remove(globalsOf(command), name, options))
 }
 
 function addMcp(program: Commander, run: Run): void {

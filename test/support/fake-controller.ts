@@ -64,6 +64,10 @@ export class FakeController implements Served {
     throw new InstarError('WORKSPACE_UNKNOWN', 'there is none here')
   }
 
+  get credentials(): Served['credentials'] {
+    throw new InstarError('CREDENTIAL_UNKNOWN', 'there is none here')
+  }
+
   readonly daemons: Served['daemons'] = {
     names: [],
     get: () => {
