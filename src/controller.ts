@@ -157,6 +157,8 @@ export class Controller implements AsyncDisposable {
   readonly workspaces: ManagedWorkspaces
   readonly access: ManagedAccess
   readonly credentials: ManagedCredentials
+  /** Where it is served over HTTP; null where it is not. Set by what serves it. */
+  url: string | null = null
   private readonly managed: ReadonlyMap<string, ManagedRuntime>
   private closing: Promise<void> | null = null
   private readonly closers: (() => Promise<void>)[] = []

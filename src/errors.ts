@@ -152,6 +152,13 @@ export const codes = {
     exit: 4,
     hint: 'Only the user that runs the controller may speak to it. Use that user, or another home.',
   },
+  HTTP_PORT_TAKEN: {
+    retry: true,
+    hint: 'Name another with --port or `console.port`; 0 takes any that is free. Where a controller runs already, use that one: `instar status`.',
+  },
+  HTTP_UNUSABLE: { retry: false, hint: 'The cause says why. Name another port with --port or `console.port`.' },
+  HTTP_FOREIGN: { retry: false, exit: 4, hint: 'Use the address that `instar status` shows, and from no other site.' },
+  HTTP_UNKNOWN: { retry: false, hint: 'Ask for /mcp/workspaces/ID or /mcp/organisation, with GET, POST or DELETE.' },
   CONTROL_INVALID: { retry: false, hint: 'What came over the control socket is none of its messages.' },
   CONTROL_TOO_LARGE: { retry: false, hint: 'Ask for less at once.' },
   VERB_UNKNOWN: { retry: false, exit: 2, hint: 'The controller does not know this verb; it may be older.' },

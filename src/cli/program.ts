@@ -53,7 +53,12 @@ function addOverview(program: Commander, run: Run): void {
   program
     .command('up')
     .description('run the controller in the foreground: check, launch and watch every runtime until Ctrl-C')
-    .action((_, command) => up(globalsOf(command)))
+    .option(
+      '--port <port>',
+      'where HTTP is served on loopback (`console.port` where absent; 0: any that is free)',
+      port,
+    )
+    .action((options, command) => up(globalsOf(command), options))
 
   const status = run(async () => (await import('./status.ts')).status)
   program
@@ -533,6 +538,12 @@ function addMachine(machine: Commander, run: Run): void {
 function sequence(text: string): number {
   const value = Number(text)
   if (!/^\d{1,15}$/.test(text)) throw new InvalidArgumentError('It must be the number of a record.')
+  return value
+}
+
+function port(text: string): number {
+  const value = Number(text)
+  if (!/^\d{1,5}$/.test(text) || value > 65_535) throw new InvalidArgumentError('It must be a port, from 0 to 65535.')
   return value
 }
 

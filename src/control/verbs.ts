@@ -27,7 +27,7 @@ export interface VerbContext {
 /** What the verbs need of a controller. */
 export type Served = Pick<
   Controller,
-  'home' | 'journal' | 'state' | 'runtimes' | 'runs' | 'run' | 'stateAt' | 'notices'
+  'home' | 'url' | 'journal' | 'state' | 'runtimes' | 'runs' | 'run' | 'stateAt' | 'notices'
 > & {
   runtime(
     name: string,
@@ -51,7 +51,7 @@ export type Served = Pick<
     | 'isAdopted'
   >
   readonly workspaces: Pick<ManagedWorkspaces, 'list' | 'add' | 'remove'>
-  readonly access: Pick<ManagedAccess, 'authorise' | 'refuse' | 'add' | 'list' | 'remove'>
+  readonly access: Pick<ManagedAccess, 'authorise' | 'recognise' | 'refuse' | 'add' | 'list' | 'remove' | 'onRemove'>
   readonly credentials: Pick<ManagedCredentials, 'set' | 'list' | 'remove'>
   readonly daemons: {
     readonly names: readonly string[]
@@ -105,7 +105,8 @@ export const verbs = {
         controller.plugins.list({ signal }),
         controller.apps.list(),
       ])
-      return { runtimes, daemons, plugins, apps, runs, failure, notices: controller.notices().slice(-noticesShown) }
+      const notices = controller.notices().slice(-noticesShown)
+      return { url: controller.url, runtimes, daemons, plugins, apps, runs, failure, notices }
     },
   }),
   'runtime.list': verb({
