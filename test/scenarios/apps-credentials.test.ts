@@ -4,6 +4,7 @@ import { lstat, readdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { beforeEach, expect, onTestFinished, test } from 'vitest'
+import { Credentials } from '../../src/apps/credentials.ts'
 import { performVerb, type VerbName } from '../../src/control/verbs.ts'
 import type { Controller } from '../../src/controller.ts'
 import { appCode } from '../support/apps/app-code.ts'
@@ -271,4 +272,19 @@ test('an app that dies is started again with what is kept now', async () => {
   await controller.credentials.set('key', 'after', { workspace: 'a' })
   await controller.apps.call(place, 'die').catch(() => {}) // it answers nothing any more
   expect(await tokenSeen()).toBe('after')
+})
+
+test('an offer is kept once; one that an earlier controller had is lost, and that is said', async () => {
+  const folder = join(host.directory, 'elsewhere')
+  const credentials = await Credentials.open(folder)
+  const offer = credentials.offer('x', '')
+  await credentials.keep('a', 'key', offer, '2026-01-01T00:00:00.000Z')
+  credentials.withdraw(offer)
+  // The answer was lost in a crash.
+  const next = await Credentials.open(folder)
+  await next.keep('a', 'key', offer, '2026-01-02T00:00:00.000Z')
+  expect(next.list()).toEqual([{ credential: 'key', workspace: 'a', note: '', setAt: '2026-01-01T00:00:00.000Z' }])
+  const lost = next.keep('a', 'key', 'of an earlier life', '2026-01-02T00:00:00.000Z')
+  await expect(lost).rejects.toMatchObject({ code: 'CONTROLLER_GONE' })
+  expect(next.secret('a', 'key')).toBe('x')
 })
