@@ -247,7 +247,7 @@ test('what comes from another site, or for another name, is refused, whatever to
 })
 
 test('what is too large, unknown or not the protocol is refused, and the server goes on', async () => {
-  await serve({ bodyBytes: 10_000 })
+  await serve({ bodyBytes: 10_000, sessions: 3 })
   const token = await ownersToken()
   expect((await send({ token, body: 'x'.repeat(10_001) })).status).toBe(413)
   // Without saying how much it is.
@@ -306,6 +306,7 @@ test('no more conversations than the limit; one that is idle is ended and makes 
   const headers = { 'Mcp-Session-Id': begun.headers['mcp-session-id'] as string }
   expect((await send({ token, headers, body: '{"jsonrpc":"2.0","id":2,"method":"ping"}' })).status).toBe(404)
   // Whoever listens for news is not idle.
+  await client.ping()
   await sleep(600)
   await client.ping()
 })
