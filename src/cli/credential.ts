@@ -94,11 +94,11 @@ async function limited(input: AsyncIterable<Buffer>): Promise<Buffer> {
 
 /** What a person types, which is not shown. */
 async function typed({ signal }: Cli): Promise<string> {
-  process.stderr.write('secret (it is not shown): ')
   const unseen = new Writable({ write: (_chunk, _encoding, done) => done() })
   const lines = createInterface({ input: process.stdin, output: unseen, terminal: true })
   // A terminal in this mode sends no signal of its own.
   lines.on('SIGINT', () => process.kill(process.pid, 'SIGINT'))
+  process.stderr.write('secret (it is not shown): ')
   try {
     return await abortable(
       new Promise<string>((resolve) => lines.once('close', () => resolve('')).question('', resolve)),

@@ -3,6 +3,7 @@ import { once } from 'node:events'
 import { lstat, readdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
+import pty from 'node-pty'
 import { beforeEach, expect, onTestFinished, test } from 'vitest'
 import { Credentials } from '../../src/apps/credentials.ts'
 import { performVerb, type VerbName } from '../../src/control/verbs.ts'
@@ -264,6 +265,34 @@ test('on the command line a secret comes from standard input or a file, never fr
   })
   expect((await instar('', 'credential', 'list')).stdout).toBe('There is no credential.\n')
   expect((await instar('', 'credential', 'remove', 'key', '--workspace', 'a')).code).toBe(2)
+})
+
+/** Runs it on a terminal, types once it asks, and answers with all that was shown. */
+function typed(keys: string): Promise<{ code: number; shown: string }> {
+  return new Promise((resolve) => {
+    const args = [cli, '--home', host.home, '--config', host.configFile, 'credential', 'set', 'key', '--workspace', 'a']
+    const terminal = pty.spawn(process.execPath, args, { env: { ...process.env, TERM: 'xterm' } })
+    let shown = ''
+    let isAsked = false
+    terminal.onData((data) => {
+      shown += data
+      if (isAsked || !shown.includes('secret (it is not shown)')) return
+      isAsked = true
+      terminal.write(keys)
+    })
+    terminal.onExit(({ exitCode }) => resolve({ code: exitCode, shown }))
+  })
+}
+
+test('on a terminal it is asked for, and not shown; Ctrl-C keeps nothing', async () => {
+  await controller.close()
+  const { code: done, shown } = await typed('typed-secret\r')
+  expect({ done, shown }).toEqual({ done: 0, shown: expect.stringContaining('key is kept for a') })
+  expect(shown).not.toContain('typed-secret')
+  expect(JSON.parse(await readFile(store(), 'utf8')).workspaces.a.key.secret).toBe('typed-secret')
+  expect((await typed('other\u0003')).code).toBe(130)
+  expect((await typed('\r')).code).toBe(2)
+  expect(JSON.parse(await readFile(store(), 'utf8')).workspaces.a.key.secret).toBe('typed-secret')
 })
 
 test('an app that dies is started again with what is kept now', async () => {
