@@ -1,3 +1,4 @@
+import { once } from 'node:events'
 import { lstat, readFile } from 'node:fs/promises'
 import { request as httpRequest } from 'node:http'
 import { connect as connectSocket } from 'node:net'
@@ -268,6 +269,20 @@ test('what is too large, unknown or not the protocol is refused, and the server 
   ])
     expect((await send({ token, path })).status).toBe(404)
   expect((await send({ token })).status).toBe(200)
+})
+
+test('one who says nothing, or stops in the middle, is cut, and leaves no conversation', async () => {
+  await serve({ headersMs: 200, requestMs: 400, sessions: 1 })
+  const token = await ownersToken()
+  const head = `POST /mcp/workspaces/a HTTP/1.1\r\nHost: 127.0.0.1:${http.port}\r\n`
+  const rest = `Authorization: Bearer ${token}\r\nAccept: application/json, text/event-stream\r\nContent-Type: application/json\r\n`
+  for (const said of ['', head, `${head}${rest}Content-Length: 100\r\n\r\n{"jsonrpc"`]) {
+    const socket = connectSocket(http.port, '127.0.0.1')
+    socket.on('error', () => {}).resume() // cut is what we want
+    socket.write(said)
+    await once(socket, 'close')
+  }
+  await eventually(async () => (await send({ token })).status === 200, 'room')
 })
 
 test('a conversation belongs to the token and the place that began it, and ends by DELETE or with its token', async () => {
