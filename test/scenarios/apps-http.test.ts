@@ -285,6 +285,37 @@ test('one who says nothing, or stops in the middle, is cut, and leaves no conver
   await eventually(async () => (await send({ token })).status === 200, 'room')
 })
 
+test('one who does not read what was asked for is cut, and holds nothing up', async () => {
+  publish('notes', '1.0.0')
+  await controller.apps.install('notes', { workspace: 'a' })
+  await controller.apps.call({ app: 'notes', workspace: 'a' }, 'keep', { text: 'x'.repeat(3_000_000) })
+  await serve({ silenceMs: 1500, sessions: 1, sessionIdleMs: 1000 })
+  const token = await ownersToken()
+  const id = (await send({ token })).headers['mcp-session-id'] as string
+  const params = { name: 'kept', arguments: {} }
+  const calls = Array.from({ length: 10 }, (_, at) => ({ jsonrpc: '2.0', id: at, method: 'tools/call', params }))
+  const body = JSON.stringify(calls)
+  const socket = connectSocket(http.port, '127.0.0.1')
+  onTestFinished(() => void socket.destroy())
+  socket.on('error', () => {}).pause()
+  socket.write(
+    [
+      'POST /mcp/workspaces/a HTTP/1.1',
+      `Host: 127.0.0.1:${http.port}`,
+      `Authorization: Bearer ${token}`,
+      `Mcp-Session-Id: ${id}`,
+      'Accept: application/json, text/event-stream',
+      'Content-Type: application/json',
+      `Content-Length: ${body.length}`,
+      '',
+      body,
+    ].join('\r\n'),
+  )
+  await sleep(1200)
+  expect((await send({ token })).status).toBe(503)
+  await eventually(async () => (await send({ token })).status === 200, 'room')
+})
+
 test('a conversation belongs to the token and the place that began it, and ends by DELETE or with its token', async () => {
   await serve()
   const member = await tokenOf('member', 'a')
