@@ -22,6 +22,7 @@ import {
 import type { Candidate, ReleaseRef } from '../machines/runtime.ts'
 import { type Config, loadConfig, type RuntimeConfig } from './config.ts'
 import { Daemons } from './daemons.ts'
+import { sweepDrafts } from './disk.ts'
 import { type ErrorRecord, errorRecord, InstarError } from './errors.ts'
 import { appInstallEffects } from './flows/app-install.ts'
 import { instanceEffects } from './flows/app-instance.ts'
@@ -298,6 +299,8 @@ export class Controller implements AsyncDisposable {
       await releaseUnconfigured(interpreter, config)
       await sweep(interpreter, store, home)
       await sweepPlugins(interpreter, pluginWorld.store)
+      // One that a crash left in there can hold secrets.
+      for (const folder of [home, join(home, 'state')]) await sweepDrafts(folder)
     } catch (error) {
       // It is nobody's, so it can wait; what is somebody's goes on.
       logger.warn({ err: error }, 'what a crash left could not be removed')

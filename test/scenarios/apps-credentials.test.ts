@@ -227,6 +227,15 @@ test('bad input is refused, and no error says a secret', async () => {
   expect(credentials.list().map(({ credential }) => credential)).toEqual(['constructor', 'toString'])
 })
 
+test('what a crash left of a write of the store is gone at the next start', async () => {
+  await controller.close()
+  const nobody = 9_999_999
+  await writeFile(join(host.home, 'state', `.draft-${nobody}-1`), 'left-over')
+  await writeFile(join(host.home, `.draft-${nobody}-2`), 'left-over')
+  controller = await open()
+  expect(await filesWith('left-over')).toEqual([])
+})
+
 test('a damaged store is said so, and left as it is', async () => {
   await controller.close()
   await writeFile(store(), '{')
