@@ -157,6 +157,13 @@ export const codes = {
     exit: 4,
     hint: 'Only the user that runs the controller may speak to it. Use that user, or another home.',
   },
+  HTTP_PORT_TAKEN: {
+    retry: true,
+    hint: 'Name another with --port or `console.port`; 0 takes any that is free. Where a controller runs already, use that one: `instar status`.',
+  },
+  HTTP_UNUSABLE: { retry: false, hint: 'The cause says why. Name another port with --port or `console.port`.' },
+  HTTP_FOREIGN: { retry: false, exit: 4, hint: 'Use the address that `instar status` shows, and from no other site.' },
+  HTTP_UNKNOWN: { retry: false, hint: 'Ask for /mcp/workspaces/ID or /mcp/organisation, with GET, POST or DELETE.' },
   CONTROL_INVALID: { retry: false, hint: 'What came over the control socket is none of its messages.' },
   CONTROL_TOO_LARGE: { retry: false, hint: 'Ask for less at once.' },
   VERB_UNKNOWN: { retry: false, exit: 2, hint: 'The controller does not know this verb; it may be older.' },
@@ -329,7 +336,11 @@ export const codes = {
   APP_STOPPED: { retry: true, hint: 'It was stopped. Call again when it runs.' },
   APP_NOT_READY: { retry: true, exit: 6, hint: 'No process of it serves. `instar app list` says why.' },
   MCP_SESSION_UNKNOWN: { retry: false, hint: 'Connect again; this conversation is over.' },
-  CREDENTIAL_UNKNOWN: { retry: false, exit: 2, hint: 'Keep the secret under this name first.' },
+  CREDENTIAL_UNKNOWN: {
+    retry: false,
+    exit: 2,
+    hint: 'Keep the secret under this name first: `instar credential set NAME --workspace W`.',
+  },
   // ---- sessions and their daemon
   DAEMON_NOT_RUNNING: { retry: true, exit: 3, hint: 'Start one with `instar daemon start`.' },
   DAEMON_GONE: {

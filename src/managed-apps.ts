@@ -8,6 +8,7 @@ import type {
   InstanceContext,
   UpgradeInput,
   UpgradeResult,
+  WorkspaceInput,
 } from '../machines/index.ts'
 import { type Endpoint, Endpoints } from './apps/endpoints.ts'
 import { installSchema, workspaceId } from './apps/workspaces.ts'
@@ -381,26 +382,22 @@ export class ManagedWorkspaces {
       throw new InstarError('WORKSPACE_INVALID', `${JSON.stringify(id.slice(0, 100))} cannot name a workspace`)
     if (this.host.world.workspaces.list().includes(id))
       throw new InstarError('WORKSPACE_EXISTS', `there is a workspace "${id}" already`)
-    await this.adjust(id, 'add')
+    await adjustWorkspace(this.host.interpreter, { workspace: id, kind: 'add' })
   }
 
-  /** Ends its apps; what they keep there stays. @throws {InstarError} `WORKSPACE_UNKNOWN`. */
+  /** Ends its apps and forgets its credentials; what they keep there stays. @throws {InstarError} `WORKSPACE_UNKNOWN`. */
   async remove(id: string): Promise<void> {
     this.host.world.workspaces.apps(id)
-    await this.adjust(id, 'remove')
+    await adjustWorkspace(this.host.interpreter, { workspace: id, kind: 'remove' })
   }
+}
 
-  private async adjust(workspace: string, kind: 'add' | 'remove'): Promise<void> {
-    const { interpreter } = this.host
-    const { run } = await interpreter.start('workspace-adjust', {
-      key: workspace,
-      input: { workspace, kind },
-      busy: 'wait',
-    })
-    const { output } = await interpreter.ended(run)
-    const { failure } = output as { readonly failure: Failure | null }
-    if (failure !== null) throw errorFrom(failure)
-  }
+/** Resolves once it is carried out. @throws {InstarError} Why it is not. */
+export async function adjustWorkspace(interpreter: Interpreter, input: WorkspaceInput): Promise<void> {
+  const { run } = await interpreter.start('workspace-adjust', { key: input.workspace, input, busy: 'wait' })
+  const { output } = await interpreter.ended(run)
+  const { failure } = output as { readonly failure: Failure | null }
+  if (failure !== null) throw errorFrom(failure)
 }
 
 function readAppSpec(text: string): { readonly app: string; readonly wanted: string } {

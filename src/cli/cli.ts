@@ -1,7 +1,7 @@
 import { access } from 'node:fs/promises'
 import { resolve } from 'node:path'
 import type { Config } from '../config.ts'
-import { appDefaults, journalDefaults, pluginDefaults, sessionDefaults } from '../config-defaults.ts'
+import { appDefaults, consoleDefaults, journalDefaults, pluginDefaults, sessionDefaults } from '../config-defaults.ts'
 import { exitCodeOf } from '../errors.ts'
 import { resolveHome } from '../home.ts'
 import type { Globals, Output } from './output.ts'
@@ -56,6 +56,7 @@ export async function configOf(cli: Cli): Promise<Config> {
       plugins: pluginDefaults,
       apps: appDefaults,
       sessions: sessionDefaults,
+      console: consoleDefaults,
       journal: journalDefaults,
     }
   const { loadConfig } = await import('../config.ts')

@@ -5,6 +5,7 @@ import { InstarError } from '../errors.ts'
 import type { JournalRecord } from '../journal/cursor.ts'
 import type { ManagedAccess } from '../managed-access.ts'
 import type { ManagedApps, ManagedWorkspaces } from '../managed-apps.ts'
+import type { ManagedCredentials } from '../managed-credentials.ts'
 import type { DaemonStatus, ManagedDaemon } from '../managed-daemon.ts'
 import type { ManagedPlugins } from '../managed-plugins.ts'
 import type { ManagedRuntime, RuntimeStatus } from '../managed-runtime.ts'
@@ -26,7 +27,7 @@ export interface VerbContext {
 /** What the verbs need of a controller. */
 export type Served = Pick<
   Controller,
-  'home' | 'journal' | 'state' | 'runtimes' | 'runs' | 'run' | 'stateAt' | 'notices'
+  'home' | 'url' | 'journal' | 'state' | 'runtimes' | 'runs' | 'run' | 'stateAt' | 'notices'
 > & {
   runtime(
     name: string,
@@ -53,7 +54,8 @@ export type Served = Pick<
     | 'isAdopted'
   >
   readonly workspaces: Pick<ManagedWorkspaces, 'list' | 'add' | 'remove'>
-  readonly access: Pick<ManagedAccess, 'authorise' | 'refuse' | 'add' | 'list' | 'remove'>
+  readonly access: Pick<ManagedAccess, 'authorise' | 'recognise' | 'refuse' | 'add' | 'list' | 'remove' | 'onRemove'>
+  readonly credentials: Pick<ManagedCredentials, 'set' | 'list' | 'remove'>
   readonly daemons: {
     readonly names: readonly string[]
     get(name?: string): Pick<ManagedDaemon, 'name' | 'status' | 'start' | 'update' | 'restart' | 'stop'>
@@ -80,6 +82,7 @@ const onePlugin = onTarget.extend({ name: z.string().min(1).max(214) })
 const shown = z.strictObject({ token: z.string().min(1).max(1000).optional() })
 const appName = z.string().min(1).max(214)
 const workspaceName = z.string().min(1).max(100)
+const credentialName = z.string().min(1).max(256)
 const words = z.record(z.string().min(1).max(255), z.string().max(32_768))
 
 const recordsPerAnswerMax = 1000
@@ -105,7 +108,8 @@ export const verbs = {
         controller.plugins.list({ signal }),
         controller.apps.list(),
       ])
-      return { runtimes, daemons, plugins, apps, runs, failure, notices: controller.notices().slice(-noticesShown) }
+      const notices = controller.notices().slice(-noticesShown)
+      return { url: controller.url, runtimes, daemons, plugins, apps, runs, failure, notices }
     },
   }),
   'runtime.list': verb({
@@ -388,6 +392,34 @@ export const verbs = {
       await access.authorise(token, { action: 'remove tokens' })
       await access.remove(id)
       return { token: id }
+    },
+  }),
+  'credential.set': verb({
+    params: shown.extend({
+      name: credentialName,
+      workspace: workspaceName,
+      secret: z.string(),
+      note: z.string().max(1000).optional(),
+    }),
+    async perform({ access, credentials }, { token, name, workspace, secret, note }) {
+      await access.authorise(token, { action: 'set credentials', workspace })
+      await credentials.set(name, secret, { workspace, note })
+      return { credential: name, workspace }
+    },
+  }),
+  'credential.list': verb({
+    params: shown.extend({ workspace: workspaceName.optional() }),
+    async perform({ access, credentials }, { token, workspace }) {
+      const principal = await access.authorise(token, { action: 'see credentials', workspace })
+      return { credentials: credentials.list({ workspace: workspace ?? principal?.workspace ?? undefined }) }
+    },
+  }),
+  'credential.remove': verb({
+    params: shown.extend({ name: credentialName, workspace: workspaceName }),
+    async perform({ access, credentials }, { token, name, workspace }) {
+      await access.authorise(token, { action: 'remove credentials', workspace })
+      await credentials.remove(name, { workspace })
+      return { credential: name, workspace }
     },
   }),
   /** Delivers `{ session }`, and then what an MCP server says: of a workspace, or without one, of the organisation. */

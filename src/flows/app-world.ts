@@ -2,10 +2,10 @@ import { join } from 'node:path'
 import type { AppRelease, InstanceAnswer } from '../../machines/index.ts'
 import { Access } from '../apps/access.ts'
 import type { AppConnection } from '../apps/app-connection.ts'
+import { Credentials } from '../apps/credentials.ts'
 import { Slot } from '../apps/slot.ts'
 import { Workspaces } from '../apps/workspaces.ts'
 import type { Config } from '../config.ts'
-import { InstarError } from '../errors.ts'
 import type { SignaturePolicy } from '../packages/verify-signatures.ts'
 import { ReleaseStore } from '../releases/store.ts'
 import type { Interpreter } from '../run/interpreter.ts'
@@ -27,6 +27,7 @@ export interface AppWorld {
   readonly store: ReleaseStore
   readonly workspaces: Workspaces
   readonly access: Access
+  readonly credentials: Credentials
   readonly desk: Desk
   /** The registry that the configuration names; npm's own where absent. */
   readonly registry: string | undefined
@@ -97,14 +98,16 @@ export interface AppWorldOptions {
 export async function openAppWorld(
   home: string,
   { apps, registry }: Config,
-  { observe, credential = unknownCredential, running }: AppWorldOptions,
+  { observe, credential, running }: AppWorldOptions,
 ): Promise<AppWorld> {
   const store = await ReleaseStore.open({ home, kind: 'app' })
+  const credentials = await Credentials.open(home)
   return {
     home,
     store,
     workspaces: await Workspaces.open(home),
     access: await Access.open(home),
+    credentials,
     desk: new Desk(apps.callWaitMs),
     registry,
     signatures: apps.policy.signatures,
@@ -112,7 +115,7 @@ export async function openAppWorld(
     handshakeTimeoutMs: apps.handshakeTimeoutMs,
     drainMs: apps.drainMs,
     keep: apps.policy.keep,
-    credential,
+    credential: credential ?? (async (name, { workspace }) => credentials.secret(workspace, name)),
     // Their pipes ended with the controller that started them, so nobody can use them any more.
     swept: observe ? Promise.resolve() : swept(home),
     adopted: (app) => adoptedRelease(store, app),
@@ -124,8 +127,4 @@ function swept(home: string): Promise<void> {
   const sweeping = sweepChildren(appRecordsIn(home), new Set())
   sweeping.catch(() => {}) // told by every start that waits for it
   return sweeping
-}
-
-async function unknownCredential(name: string): Promise<never> {
-  throw new InstarError('CREDENTIAL_UNKNOWN', `no secret is kept under the name "${name}"`)
 }
