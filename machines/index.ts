@@ -1,6 +1,7 @@
 /** The statecharts, by name. The `instar/machines` subpath. */
 import { appInstall } from './app-install.ts'
 import { appInstance } from './app-instance.ts'
+import { appPin } from './app-pin.ts'
 import { appRefusal } from './app-refusal.ts'
 import { appRemove } from './app-remove.ts'
 import { appUpgrade } from './app-upgrade.ts'
@@ -24,6 +25,7 @@ export type {
   InstanceInput,
   InstanceNotice,
 } from './app-instance.ts'
+export type { AppPinInput, AppPinNotice } from './app-pin.ts'
 export type { AppRole, RefusalInput, RefusalNotice } from './app-refusal.ts'
 export type { AppRemoveInput, AppRemoveNotice, AppRemoveResult } from './app-remove.ts'
 export type {
@@ -70,6 +72,7 @@ export type { WorkspaceInput, WorkspaceNotice } from './workspace-adjust.ts'
 export {
   appInstall,
   appInstance,
+  appPin,
   appRefusal,
   appRemove,
   appUpgrade,
@@ -88,6 +91,7 @@ export {
 export const machines = {
   'app-install': appInstall,
   'app-instance': appInstance,
+  'app-pin': appPin,
   'app-refusal': appRefusal,
   'app-remove': appRemove,
   'app-upgrade': appUpgrade,

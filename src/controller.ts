@@ -2,6 +2,7 @@ import { join } from 'node:path'
 import {
   appInstall,
   appInstance,
+  appPin,
   appRefusal,
   appRemove,
   appUpgrade,
@@ -26,6 +27,7 @@ import { sweepDrafts } from './disk.ts'
 import { type ErrorRecord, errorRecord, InstarError } from './errors.ts'
 import { appInstallEffects } from './flows/app-install.ts'
 import { instanceEffects } from './flows/app-instance.ts'
+import { appPinEffects } from './flows/app-pin.ts'
 import { appRemoveEffects } from './flows/app-remove.ts'
 import { upgradeEffects } from './flows/app-upgrade.ts'
 import { type AppWorld, openAppWorld } from './flows/app-world.ts'
@@ -484,6 +486,7 @@ function flowsOf(
     { machine: appInstance, effects: instanceEffects(appWorld) },
     { machine: appUpgrade, effects: upgradeEffects(appWorld) },
     { machine: appInstall, effects: appInstallEffects(appWorld) },
+    { machine: appPin, effects: appPinEffects(appWorld) },
     { machine: appRefusal, effects: {} },
     { machine: appRemove, effects: appRemoveEffects(appWorld) },
     { machine: workspaceAdjust, effects: workspaceEffects(appWorld) },

@@ -319,6 +319,12 @@ export const codes = {
   },
   TOKEN_UNKNOWN: { retry: false, exit: 2, hint: 'Name a token that `instar access list` shows.' },
   APP_UNKNOWN: { retry: false, exit: 2, hint: 'Name an app that `instar app list` shows.' },
+  APP_PINNED: {
+    retry: false,
+    exit: 5,
+    hint: 'It is to stay at its version. `instar app unpin NAME` lets it go; `instar app list` shows the note.',
+  },
+  APP_OVERTAKEN: { retry: true, exit: 5, hint: 'Another version was carried in meanwhile. Look, and ask again.' },
   APP_INSTALLED: { retry: false, exit: 2, hint: 'It is there already. Remove it first to install it anew.' },
   APP_MANIFEST_INVALID: {
     retry: false,

@@ -3,6 +3,7 @@ import type {
   AppInstall,
   AppInstallInput,
   AppInstallResult,
+  AppPinInput,
   AppRemoveResult,
   Failure,
   InstanceContext,
@@ -49,6 +50,8 @@ export interface AppStatus {
   /** The organisation's. */
   readonly version: string | null
   readonly previous: string | null
+  /** That it is to stay at this version, and why. */
+  readonly pin: { readonly version: string; readonly note: string; readonly at: string } | null
   readonly workspaces: readonly InstanceStatus[]
 }
 
@@ -75,7 +78,7 @@ export interface AppCheck {
   readonly version: string
   /** Null where that could not be learned. */
   readonly offered: string | null
-  readonly standing: 'current' | 'behind' | 'check-failed'
+  readonly standing: 'current' | 'behind' | 'pinned' | 'check-failed'
   readonly code?: string
   readonly reason?: string
 }
@@ -155,11 +158,11 @@ export class ManagedApps {
     const names = await this.names()
     return Promise.all(
       names.map(async (app) => {
-        const { current, previous } = await store.pointer(app)
+        const [{ current, previous }, { pin }] = await Promise.all([store.pointer(app), store.state(app)])
         const workspaces = this.host.world.workspaces
           .having(app)
           .flatMap((workspace) => this.instance({ app, workspace }) ?? [])
-        return { app, version: current?.version ?? null, previous: previous?.version ?? null, workspaces }
+        return { app, version: current?.version ?? null, previous: previous?.version ?? null, pin, workspaces }
       }),
     )
   }
@@ -182,15 +185,15 @@ export class ManagedApps {
    * Raises an app's version for the organisation and carries it into every workspace. Who asks while the same is under way
    * gets its answer.
    *
-   * @throws {InstarError} `APP_UNKNOWN`; `ABORTED`.
+   * @throws {InstarError} `APP_UNKNOWN`; `APP_PINNED`; `ABORTED`.
    */
   async upgrade(name: string, { to = 'latest', ...asked }: Asked & { readonly to?: string | undefined } = {}) {
-    return this.change(await this.known(name), to, asked)
+    return this.change(await this.free(name), to, asked)
   }
 
   /** Begins the same and answers at once: `run` names it. @throws {InstarError} `APP_UNKNOWN` */
   async beginUpgrade(name: string, { to = 'latest' }: { readonly to?: string | undefined } = {}) {
-    const app = await this.known(name)
+    const app = await this.free(name)
     const { run } = await this.host.interpreter.start('app-upgrade', {
       key: app,
       input: { app, wanted: to, policy: this.host.policy } satisfies UpgradeInput,
@@ -199,9 +202,31 @@ export class ManagedApps {
     return { app, outcome: 'begun' as const, run }
   }
 
-  /** The version that the organisation had before, in every workspace. @throws {InstarError} `APP_UNKNOWN`; `ABORTED`. */
+  /**
+   * The version that the organisation had before, in every workspace.
+   *
+   * @throws {InstarError} `APP_UNKNOWN`; `APP_PINNED`; `ABORTED`.
+   */
   async rollback(name: string, asked: Asked = {}): Promise<AppUpgraded> {
-    return this.change(await this.known(name), null, asked)
+    return this.change(await this.free(name), null, asked)
+  }
+
+  /**
+   * Has an app stay at the version that the organisation has, until it is let go. It can neither be upgraded nor rolled
+   * back then; what `note` says is shown with it.
+   *
+   * @throws {InstarError} `APP_UNKNOWN`; `APP_OVERTAKEN` where it was just given another version.
+   */
+  async pin(name: string, { note = '' }: { readonly note?: string | undefined } = {}): Promise<AppPinInput> {
+    const app = await this.known(name)
+    const { current } = await this.host.world.store.pointer(app)
+    if (current === null) throw new InstarError('APP_UNKNOWN', `the organisation has no version of ${app}`)
+    return this.setPin({ app, pin: { version: current.version, note } })
+  }
+
+  /** Lets it go. Fine to call twice. @throws {InstarError} `APP_UNKNOWN` */
+  async unpin(name: string): Promise<AppPinInput> {
+    return this.setPin({ app: await this.known(name), pin: null })
   }
 
   /**
@@ -308,7 +333,9 @@ export class ManagedApps {
       ])
       // A registry that has only older ones offers nothing.
       const isNewer = gt(offer.version, version)
-      return { app, version, offered: offer.version, standing: isNewer ? 'behind' : 'current' }
+      const { pin } = await this.host.world.store.state(app)
+      const standing = !isNewer ? 'current' : pin === null ? 'behind' : 'pinned'
+      return { app, version, offered: offer.version, standing, ...(standing === 'pinned' && { reason: pin!.note }) }
     } catch (error) {
       signal.throwIfAborted()
       const { code, message: reason } = errorRecord(error)
@@ -326,6 +353,20 @@ export class ManagedApps {
 
   private async names(): Promise<string[]> {
     return (await this.host.world.store.names()).sort()
+  }
+
+  /** One whose version may be changed. */
+  private async free(name: string): Promise<string> {
+    const app = await this.known(name)
+    const { pin } = await this.host.world.store.state(app)
+    if (pin === null) return app
+    throw new InstarError('APP_PINNED', `${app} is to stay at ${pin.version}${pin.note && `: ${pin.note}`}`)
+  }
+
+  private async setPin(input: AppPinInput): Promise<AppPinInput> {
+    const { failure } = await this.run<{ readonly failure: Failure | null }>('app-pin', input.app, input, {})
+    if (failure !== null) throw errorFrom(failure)
+    return input
   }
 
   private async known(app: string): Promise<string> {

@@ -141,6 +141,21 @@ async function tell(cli: Cli, result: AppUpgraded): Promise<number> {
   return outcome === 'blocked' ? exit.failed : exit.keptOld
 }
 
+export const pin: Command<[name: string, options: { readonly note?: string }]> = async (cli, name, { note }) => {
+  await using controller = await reachController(cli)
+  const params = { name, ...(note !== undefined && { note }) }
+  const result = await controller.perform('app.pin', { ...params, ...(await tokenOf(cli)) }, cli)
+  await cli.output.result(result, () => `${name} stays at ${result.pin!.version}\n`)
+  return exit.done
+}
+
+export const unpin: Command<[name: string]> = async (cli, name) => {
+  await using controller = await reachController(cli)
+  const result = await controller.perform('app.unpin', { name, ...(await tokenOf(cli)) }, cli)
+  await cli.output.result(result, () => `${name} may be raised again\n`)
+  return exit.done
+}
+
 export const remove: Command<[name: string, options: { readonly workspace: string }]> = async (
   cli,
   name,

@@ -405,6 +405,21 @@ function addApp(app: Commander, run: Run): void {
     .argument('<name>')
     .action((name, _, command) => rollback(globalsOf(command), name))
 
+  const pin = run(async () => (await import('./app.ts')).pin)
+  app
+    .command('pin')
+    .description('have an app stay at the version that the organisation has')
+    .argument('<name>')
+    .option('--note <text>', 'why, for whoever wonders')
+    .action((name, options, command) => pin(globalsOf(command), name, options))
+
+  const unpin = run(async () => (await import('./app.ts')).unpin)
+  app
+    .command('unpin')
+    .description('let it be raised again')
+    .argument('<name>')
+    .action((name, _, command) => unpin(globalsOf(command), name))
+
   const remove = run(async () => (await import('./app.ts')).remove)
   app
     .command('remove')

@@ -45,6 +45,8 @@ export type Served = Pick<
     | 'check'
     | 'upgrade'
     | 'beginUpgrade'
+    | 'pin'
+    | 'unpin'
     | 'rollback'
     | 'remove'
     | 'call'
@@ -340,6 +342,20 @@ export const verbs = {
     async perform({ access, apps }, { token, name: app }, { signal, progress }) {
       await access.authorise(token, { action: 'roll back', app })
       return apps.rollback(app, { signal, onProgress: progress })
+    },
+  }),
+  'app.pin': verb({
+    params: shown.extend({ name: appName, note: z.string().max(1000).optional() }),
+    async perform({ access, apps }, { token, name: app, note }) {
+      await access.authorise(token, { action: 'pin', app })
+      return apps.pin(app, { note })
+    },
+  }),
+  'app.unpin': verb({
+    params: shown.extend({ name: appName }),
+    async perform({ access, apps }, { token, name: app }) {
+      await access.authorise(token, { action: 'unpin', app })
+      return apps.unpin(app)
     },
   }),
   'app.remove': verb({

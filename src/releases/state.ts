@@ -11,6 +11,7 @@ const Version = z.string().refine(isCanonical)
 const Instant = z.iso.datetime()
 
 const Ban = z.strictObject({ reason: z.string(), at: Instant })
+const Pin = z.strictObject({ version: Version, note: z.string(), at: Instant })
 const Strikes = z.strictObject({
   /** One per failure: the idempotency key of the effect that reported it. */
   keys: z.array(z.string()),
@@ -25,6 +26,7 @@ const Seen = z.strictObject({ firstSeen: Instant, integrity: z.string() })
  *   pointer      current, previous, knownGood: { version, digest, path } or null; believed only after `believe`
  *   committed    the highest version that was activated since a person last allowed an older one, or null
  *   bans         by version
+ *   pin          the version that a person wants to stay, and why; or null
  *   strikes      by version, since it was last known to be good
  *   seen         by version: when this machine first heard of it, and with which integrity
  *   remembered   what the last check wants back; any JSON
@@ -36,6 +38,7 @@ const sections = {
   pointer: z.unknown(),
   committed: Version.nullable(),
   bans: z.record(Version, Ban),
+  pin: Pin.nullable(),
   strikes: z.record(Version, Strikes),
   seen: z.record(Version, Seen),
   remembered: z.json(),
@@ -49,6 +52,7 @@ export interface State {
   pointer: Pointers
   committed: string | null
   bans: Record<string, z.infer<typeof Ban>>
+  pin: z.infer<typeof Pin> | null
   strikes: Record<string, z.infer<typeof Strikes>>
   seen: Record<string, z.infer<typeof Seen>>
   remembered: Json
@@ -63,6 +67,7 @@ export const emptyState = (): State => ({
   pointer: noPointers,
   committed: null,
   bans: {},
+  pin: null,
   strikes: {},
   seen: {},
   remembered: null,

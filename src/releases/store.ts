@@ -261,6 +261,20 @@ export class ReleaseStore implements AsyncDisposable {
     return (await this.state(name)).bans
   }
 
+  /** Notes that a version is to stay. It is for those who raise versions to heed. */
+  async pin(name: string, { version, note }: { readonly version: string; readonly note: string }): Promise<void> {
+    assertCanonical(version)
+    await this.update(name, `pinning ${version}`, (state) => {
+      state.pin = { version, note, at: this.now() }
+    })
+  }
+
+  async unpin(name: string): Promise<void> {
+    await this.update(name, 'unpinning', (state) => {
+      state.pin = null
+    })
+  }
+
   // ---- what was learned about versions
 
   /**
