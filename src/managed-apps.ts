@@ -14,6 +14,8 @@ import { type AppPlace, type AppWorld, keyOf } from './flows/app-world.ts'
 import { publishedOffer } from './flows/published-offer.ts'
 import type { Asked } from './managed-runtime.ts'
 import { didYouMean } from './nearest.ts'
+import { isElsewhere, isPath, readSpec, readWanted } from './packages/spec.ts'
+import type { Release } from './releases/seal.ts'
 import { concluded } from './run/concluded.ts'
 import type { Interpreter } from './run/interpreter.ts'
 import { outputOf } from './run/run.ts'
@@ -22,8 +24,19 @@ export interface AppInstalling extends Asked {
   readonly workspace: string
   readonly args?: readonly string[] | undefined
   readonly env?: Readonly<Record<string, string>> | undefined
-  /** By the name of the variable: the name under which the secret is kept. */
+  /** By the name of the variable, or of a setting that is a secret: the name under which it is kept. */
   readonly credentials?: Readonly<Record<string, string>> | undefined
+  /** What the app lets its user decide, by its own names for it. No secrets: those are credentials. */
+  readonly config?: Readonly<Record<string, readonly string[]>> | undefined
+  /** What relative paths are resolved against. Default: the working directory. */
+  readonly folder?: string | undefined
+}
+
+export interface AppUpgrading extends Asked {
+  /** A dist-tag, a range, an exact version, or where the bytes are. Default `latest`. */
+  readonly to?: string | undefined
+  /** What relative paths are resolved against. Default: the working directory. */
+  readonly folder?: string | undefined
 }
 
 export interface InstanceStatus {
@@ -40,6 +53,10 @@ export interface AppStatus {
   /** The organisation's. */
   readonly version: string | null
   readonly previous: string | null
+  /** A registry, or where else on the controller's machine, or in which repository, the version was found. */
+  readonly source: string | null
+  /** `local`: no registry has published it, and none is asked about it. */
+  readonly origin: 'registry' | 'local' | null
   readonly workspaces: readonly InstanceStatus[]
 }
 
@@ -64,9 +81,10 @@ export interface AppUpgraded {
 export interface AppCheck {
   readonly app: string
   readonly version: string
-  /** Null where that could not be learned. */
+  /** Null where that could not be learned, and where nobody was asked. */
   readonly offered: string | null
-  readonly standing: 'current' | 'behind' | 'check-failed'
+  /** `local`: it did not come from a registry, so none was asked. */
+  readonly standing: 'current' | 'behind' | 'local' | 'check-failed'
   readonly code?: string
   readonly reason?: string
 }
@@ -87,15 +105,18 @@ export class ManagedApps {
   /**
    * Gives a workspace an app, in the version that the organisation has; where it has none, in the one that `spec` names.
    *
-   * @param spec `NAME` or `NAME@RANGE`.
-   * @throws {InstarError} `APP_SPEC_INVALID`, `WORKSPACE_UNKNOWN`, `APP_INSTALLED`; why it is refused: nothing is
-   *   installed then; `ABORTED`.
+   * @param spec `NAME`, `NAME@RANGE`, `NAME@file:PATH`, `NAME@` and a git repository, or a path of a folder, a `.tgz` file
+   *   or an MCP bundle.
+   * @throws {InstarError} `APP_SPEC_INVALID`, `WORKSPACE_UNKNOWN`, `APP_INSTALLED`; `APP_CONFIG_INVALID`, which names the
+   *   setting, and why else it is refused: nothing is installed then; `ABORTED`.
    */
   async install(spec: string, installing: AppInstalling): Promise<{ app: string; workspace: string; version: string }> {
-    const { workspace, signal, onProgress, args = [], env = {}, credentials = {} } = installing
-    const { app, wanted } = readAppSpec(spec)
-    const install = readInstall({ args, env, credentials })
+    const { workspace, signal, onProgress, folder = process.cwd() } = installing
+    const { args = [], env = {}, credentials = {}, config = {} } = installing
     const { world } = this.host
+    world.workspaces.apps(workspace)
+    const install = readInstall({ args, env, credentials, config })
+    const { name: app, wanted } = await readSpec(spec, folder, specRules)
     if (Object.hasOwn(world.workspaces.apps(workspace), app))
       throw new InstarError('APP_INSTALLED', `${workspace} has ${app} already`)
     const place = { app, workspace }
@@ -109,9 +130,16 @@ export class ManagedApps {
     return { ...place, version: result.version! }
   }
 
-  /** Whether the organisation has a version of what `spec` names. @throws {InstarError} `APP_SPEC_INVALID` */
+  /**
+   * Whether the organisation has a version of what `spec` names. What lies at a path is not looked at for that, so one that
+   * names nothing else is none.
+   *
+   * @throws {InstarError} `APP_SPEC_INVALID`
+   */
   async isAdopted(spec: string): Promise<boolean> {
-    return (await this.host.world.adopted(readAppSpec(spec).app)) !== null
+    if (isPath(spec)) return false
+    const { name } = await readSpec(spec, '/', specRules)
+    return (await this.host.world.adopted(name)) !== null
   }
 
   /** Takes an app from a workspace; what it keeps there stays. @throws {InstarError} `WORKSPACE_UNKNOWN`, `APP_UNKNOWN`. */
@@ -130,10 +158,18 @@ export class ManagedApps {
     return Promise.all(
       names.map(async (app) => {
         const { current, previous } = await store.pointer(app)
+        const release = current === null ? null : await store.find(app, current)
         const workspaces = this.host.world.workspaces
           .having(app)
           .flatMap((workspace) => this.instance({ app, workspace }) ?? [])
-        return { app, version: current?.version ?? null, previous: previous?.version ?? null, workspaces }
+        return {
+          app,
+          version: current?.version ?? null,
+          previous: previous?.version ?? null,
+          source: release?.source ?? null,
+          origin: release === null ? null : originOf(release),
+          workspaces,
+        }
       }),
     )
   }
@@ -146,8 +182,11 @@ export class ManagedApps {
     const names = name === undefined ? await this.names() : [await this.known(name)]
     const checks: AppCheck[] = []
     for (const app of names) {
-      const { current } = await this.host.world.store.pointer(app)
-      if (current !== null) checks.push(await this.checkOne(app, current.version, signal))
+      const { store } = this.host.world
+      const { current } = await store.pointer(app)
+      if (current === null) continue
+      if (await this.isLocal(app)) checks.push({ app, version: current.version, offered: null, standing: 'local' })
+      else checks.push(await this.checkOne(app, current.version, signal))
     }
     return checks
   }
@@ -156,10 +195,19 @@ export class ManagedApps {
    * Raises an app's version for the organisation and carries it into every workspace. Who asks while the same is under way
    * gets its answer.
    *
-   * @throws {InstarError} `APP_UNKNOWN`; `ABORTED`.
+   * @throws {InstarError} `APP_UNKNOWN`; `APP_LOCAL` where it did not come from a registry, and `to` does not say where
+   *   else a version is; `GIT_SPEC_INVALID`; `ABORTED`.
    */
-  async upgrade(name: string, { to = 'latest', ...asked }: Asked & { readonly to?: string | undefined } = {}) {
-    return this.change(await this.known(name), to, asked)
+  async upgrade(
+    name: string,
+    { to = 'latest', folder = process.cwd(), ...asked }: AppUpgrading = {},
+  ): Promise<AppUpgraded> {
+    const app = await this.known(name)
+    const wanted = await readWanted(to, folder)
+    // What a registry has under this name is another's.
+    if (!isElsewhere(wanted) && (await this.isLocal(app)))
+      throw new InstarError('APP_LOCAL', `${app} did not come from a registry, so none has a newer one`)
+    return this.change(app, wanted, asked)
   }
 
   /** The version that the organisation had before, in every workspace. @throws {InstarError} `APP_UNKNOWN`; `ABORTED`. */
@@ -269,6 +317,13 @@ export class ManagedApps {
     }
   }
 
+  private async isLocal(app: string): Promise<boolean> {
+    const { store } = this.host.world
+    const { current } = await store.pointer(app)
+    const release = current === null ? null : await store.find(app, current)
+    return release !== null && originOf(release) === 'local'
+  }
+
   private instance(place: AppPlace): InstanceStatus | null {
     const run = this.host.interpreter.active('app-instance', keyOf(place))
     if (run === undefined) return null
@@ -357,12 +412,14 @@ export class ManagedWorkspaces {
   }
 }
 
-function readAppSpec(text: string): { readonly app: string; readonly wanted: string } {
-  const [, app = '', wanted = 'latest'] = /^((?:@[^@/]+\/)?[^@/]+)(?:@(.+))?$/.exec(text) ?? []
-  if (!/^(@[a-z0-9~][a-z0-9._~-]*\/)?[a-z0-9~][a-z0-9._~-]*$/.test(app) || app.length > 214)
-    throw new InstarError('APP_SPEC_INVALID', `${JSON.stringify(text.slice(0, 200))} names no app`)
-  return { app, wanted }
+const specRules = { kind: 'app', assertName: assertAppName } as const
+
+function assertAppName(name: string): void {
+  if (!/^(@[a-z0-9~][a-z0-9._~-]*\/)?[a-z0-9~][a-z0-9._~-]*$/.test(name) || name.length > 214)
+    throw new InstarError('APP_SPEC_INVALID', `${JSON.stringify(name.slice(0, 200))} names no app`)
 }
+
+const originOf = ({ published }: Release) => (published ? 'registry' : 'local')
 
 function readInstall(given: object): AppInstall {
   const read = installSchema.safeParse(given)

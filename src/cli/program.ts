@@ -344,11 +344,12 @@ function addApp(app: Commander, run: Run): void {
   app
     .command('install')
     .description("give a workspace an app, in the organisation's version where it has one")
-    .argument('<spec>', 'NAME or NAME@RANGE')
+    .argument('<spec>', 'NAME, NAME@RANGE, or the path of a folder, a .tgz file or an .mcpb bundle')
     .argument('[args...]', 'arguments for the app, behind `--`')
     .addOption(inWorkspace())
     .option('--env <name=value...>', 'in the environment of the app, always')
     .option('--credential <name=secret...>', 'in its environment, too: the secret that is kept under this name')
+    .option('--set <key=value...>', 'a setting of the app; several times for one that takes several values')
     .action((spec, args, options, command) => install(globalsOf(command), spec, args, options))
 
   const list = run(async () => (await import('./app.ts')).list)
@@ -369,7 +370,7 @@ function addApp(app: Commander, run: Run): void {
     .command('upgrade')
     .description('raise the version for the organisation, in every workspace; no call is lost')
     .argument('<name>')
-    .option('--to <version>', 'a dist-tag, range or exact version; `latest` where absent')
+    .option('--to <version>', 'a dist-tag, range, exact version or path; `latest` where absent')
     .action((name, options, command) => upgrade(globalsOf(command), name, options))
 
   const rollback = run(async () => (await import('./app.ts')).rollback)

@@ -270,6 +270,8 @@ export const verbs = {
       args: z.array(z.string().max(4096)).max(100).default([]),
       env: words,
       credentials: words,
+      config: z.record(z.string().min(1).max(255), z.array(z.string().max(4096)).max(100)).default({}),
+      folder: z.string().max(4096).optional(),
     }),
     async perform({ access, apps }, { token, spec, ...installing }, { signal, progress }) {
       const asked = { action: 'install', app: spec, workspace: installing.workspace }
@@ -295,10 +297,14 @@ export const verbs = {
     },
   }),
   'app.upgrade': verb({
-    params: shown.extend({ name: appName, to: z.string().min(1).max(256).optional() }),
-    async perform({ access, apps }, { token, name: app, to }, { signal, progress }) {
+    params: shown.extend({
+      name: appName,
+      to: z.string().min(1).max(4096).optional(),
+      folder: z.string().max(4096).optional(),
+    }),
+    async perform({ access, apps }, { token, name: app, ...upgrading }, { signal, progress }) {
       await access.authorise(token, { action: 'upgrade', app })
-      return apps.upgrade(app, { to, signal, onProgress: progress })
+      return apps.upgrade(app, { ...upgrading, signal, onProgress: progress })
     },
   }),
   'app.rollback': verb({

@@ -1,6 +1,5 @@
 import type { AppRelease } from '../../machines/index.ts'
 import { readAppManifest } from '../apps/manifest.ts'
-import { readManifest } from '../packages/read-manifest.ts'
 import type { Release } from '../releases/seal.ts'
 import type { ReleaseStore } from '../releases/store.ts'
 
@@ -17,5 +16,5 @@ export async function appRelease(app: string, release: Release): Promise<AppRele
 }
 
 export async function manifestOf(app: string, { content, version }: Release) {
-  return readAppManifest(content, await readManifest(content, { name: app, version }))
+  return readAppManifest(content, { name: app, version })
 }

@@ -1,5 +1,8 @@
 import type { appInstall } from '../../machines/index.ts'
+import { assertKnown, settle } from '../apps/settings.ts'
+import { InstarError } from '../errors.ts'
 import type { EffectsOf } from '../run/flow.ts'
+import { manifestOf } from './adopted-release.ts'
 import type { AppWorld } from './app-world.ts'
 
 /** Serves `machines/app-install.ts`. */
@@ -12,7 +15,14 @@ export const appInstallEffects = (world: AppWorld) =>
       return { release: (await world.adopted(app))!, isFirst: true }
     },
 
-    note: async ({ app, workspace, install }) => world.workspaces.note(workspace, app, install),
+    note: async ({ app, workspace, release, install }) => {
+      const found = await world.store.find(app, release)
+      if (found === null) throw new InstarError('RELEASE_INCOMPLETE', `${app} ${release.version} is no longer kept`)
+      const { settings } = await manifestOf(app, found)
+      assertKnown(settings, install)
+      await settle(settings, install, null)
+      await world.workspaces.note(workspace, app, install)
+    },
 
     start: async ({ release, ...place }, { key, signal }) => world.begin(place, release, key, signal),
 

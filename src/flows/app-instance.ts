@@ -1,13 +1,11 @@
-import { join } from 'node:path'
 import type { AppProcess, AppRelease, appInstance } from '../../machines/index.ts'
+import { commandOf } from '../apps/command.ts'
 import { appEnvironment } from '../apps/environment.ts'
-import { readAppManifest } from '../apps/manifest.ts'
 import { makeDirectories } from '../disk.ts'
 import { errorRecord, InstarError } from '../errors.ts'
-import { readManifest } from '../packages/read-manifest.ts'
 import type { EffectsOf } from '../run/flow.ts'
-import { fill } from '../runtime/fill.ts'
 import { abortable } from '../runtime/pause.ts'
+import { manifestOf } from './adopted-release.ts'
 import { type AppPlace, type AppWorld, appRecordsIn } from './app-world.ts'
 
 /** Serves `machines/app-instance.ts`. */
@@ -71,27 +69,19 @@ async function startOf(world: AppWorld, place: AppPlace, release: AppRelease, ke
   const { store, workspaces, home, handshakeTimeoutMs } = world
   const verdict = await store.verify({ name: app, ...release }, { full: true, signal })
   if (!verdict.whole) throw new InstarError(verdict.code, `${app} ${release.version}: ${verdict.problems.join('; ')}`)
-  const { content } = verdict.release
-  const manifest = await readAppManifest(content, await readManifest(content, { name: app, version: release.version }))
-  const { args, env, credentials } = workspaces.install(workspace, app)
+  const manifest = await manifestOf(app, verdict.release)
+  const install = workspaces.install(workspace, app)
   const data = workspaces.dataOf(workspace, app)
   await makeDirectories(data)
-  const secrets = Object.entries(credentials).map(
+  const secrets = Object.entries(install.credentials).map(
     async ([variable, name]) => [variable, await world.credential(name, place)] as const,
   )
+  const command = await commandOf(manifest, install, data, Object.fromEntries(await Promise.all(secrets)))
   return {
     name: `${app} in ${workspace}`,
     release: { version: release.version, digest: release.digest },
     handshakeTimeoutMs,
     signal,
-    child: {
-      key,
-      recordDirectory: appRecordsIn(home),
-      executable: process.execPath,
-      args: [join(content, manifest.entry), ...[...manifest.args, ...args].map((arg) => fill(arg, { data }))],
-      cwd: data,
-      env: { ...manifest.env, ...env, ...Object.fromEntries(await Promise.all(secrets)), INSTAR_APP_DATA: data },
-      inherited: appEnvironment(),
-    },
+    child: { ...command, key, recordDirectory: appRecordsIn(home), cwd: data, inherited: appEnvironment() },
   }
 }
