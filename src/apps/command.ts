@@ -1,13 +1,15 @@
 import { homedir } from 'node:os'
 import { join, sep } from 'node:path'
 import type { AppInstall } from '../../machines/index.ts'
+import { InstarError } from '../errors.ts'
+import { findProgram } from '../find-program.ts'
 import { fill } from '../runtime/fill.ts'
 import type { AppManifest } from './manifest.ts'
 import { type Settled, settle } from './settings.ts'
 
 /** How a process of an app is started. */
 export interface AppCommand {
-  /** Absolute path of a program, or its name on the path. */
+  /** Absolute path. */
   readonly executable: string
   readonly args: readonly string[]
   readonly env: Readonly<Record<string, string>>
@@ -29,7 +31,8 @@ export const settingPrefix = 'user_config.'
  *
  * @param data Absolute path of what the app keeps there.
  * @param secrets By the name that the install's `credentials` give each.
- * @throws {InstarError} `APP_CONFIG_INVALID`, which names the setting; `CONFIG_INVALID` for an argument of the install
+ * @throws {InstarError} `APP_CONFIG_INVALID`, which names the setting; `APP_CAPABILITY_MISSING` where the host has not the
+ *   program that it says it has; `CONFIG_INVALID` for an argument of the install
  *   that names what is not known.
  */
 export async function commandOf(
@@ -55,7 +58,7 @@ export async function commandOf(
   const texts = Object.fromEntries(Object.entries(known).map(([name, values]) => [name, values.join(',')]))
   const own = Object.fromEntries(Object.entries(secrets).filter(([name]) => settings[name]?.sensitive !== true))
   return {
-    executable: command === 'node' ? process.execPath : command.startsWith('./') ? join(root, command) : command,
+    executable: programOf(command, root, data),
     args: [...args, ...install.args].flatMap((arg) => wholeOf(arg, known) ?? [fill(arg, texts)]),
     env: {
       ...Object.fromEntries(Object.entries(env).map(([name, value]) => [name, fill(value, texts)])),
@@ -64,6 +67,16 @@ export async function commandOf(
       INSTAR_APP_DATA: data,
     },
   }
+}
+
+function programOf(command: string, root: string, cwd: string): string {
+  if (command === 'node') return process.execPath
+  if (command.startsWith('./')) return join(root, command)
+  const program = findProgram(command, cwd, process.env.PATH)
+  if (program !== undefined) return program
+  throw new InstarError('APP_CAPABILITY_MISSING', `there is no program ${command} here`, {
+    hint: `Install it where the controller's PATH leads, or take "${command}" out of \`apps.capabilities\`.`,
+  })
 }
 
 /** The values of a setting that is a whole argument become an argument each. */

@@ -27,7 +27,9 @@ export async function isBundle(file: string): Promise<boolean> {
  * @throws {InstarError} `APP_MANIFEST_INVALID`; what the archive is refused for.
  */
 export async function bundleIdentity(file: string): Promise<{ name: string; version: string }> {
-  for await (const entry of readZip(file, treeLimits)) if (entry.path === bundleManifest) return identityOfEntry(entry)
+  // Awaited here: the archive is open only for as long.
+  for await (const entry of readZip(file, treeLimits))
+    if (entry.path === bundleManifest) return await identityOfEntry(entry)
   throw new InstarError('APP_MANIFEST_INVALID', `the bundle has no ${bundleManifest}`)
 }
 

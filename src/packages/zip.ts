@@ -39,10 +39,10 @@ export async function* readZip(file: string, limits: TreeLimits, signal?: AbortS
     const zip = await opened(handle, end)
     const entries = await listed(zip, directory, signal)
     assertRoom(entries, end, limits)
-    const starts = await contentOf(zip, entries, directory.start)
-    for (const [at, entry] of entries.entries()) {
+    await assertApart(zip, entries, directory.start)
+    for (const entry of entries) {
       throwIfAborted(signal)
-      yield await admitted(zip, entry, starts[at]!, limits)
+      yield await admitted(zip, entry, limits)
     }
   } catch (error) {
     throw ofArchive(error)
@@ -150,14 +150,12 @@ function assertRoom(entries: readonly Entry[], packed: number, { bytes, ratio, r
     throw new InstarError('TREE_BOMB', `${packed} bytes expand to more than ${ratio} times as many`)
 }
 
-/** Where the content of each entry begins. What two entries had in common would be unpacked twice. */
-async function contentOf(zip: ZipFile, entries: readonly Entry[], directoryStart: number): Promise<number[]> {
-  const starts: number[] = []
+/** What two entries had in common would be unpacked twice; what they had with the directory is none of their content. */
+async function assertApart(zip: ZipFile, entries: readonly Entry[], directoryStart: number): Promise<void> {
   const taken: (readonly [start: number, end: number])[] = []
   for (const entry of entries) {
     const head = await zip.readLocalFileHeaderPromise(entry)
     assertAgree(entry, head)
-    starts.push(head.fileDataStart)
     taken.push([entry.relativeOffsetOfLocalHeader, head.fileDataStart + entry.compressedSize])
   }
   let free = 0
@@ -165,7 +163,6 @@ async function contentOf(zip: ZipFile, entries: readonly Entry[], directoryStart
     if (start < free || end > directoryStart) throw invalid('its entries lie over each other')
     free = end
   }
-  return starts
 }
 
 const flags = { encrypted: 0x1, sizesFollow: 0x8, utf8: 0x800 } as const
@@ -187,7 +184,7 @@ function assertAgree(entry: Entry, head: LocalFileHeader): void {
 
 const types = { mask: 0o170000, file: 0o100000, folder: 0o040000 } as const
 
-async function admitted(zip: ZipFile, entry: Entry, start: number, limits: TreeLimits): Promise<ZipEntry> {
+async function admitted(zip: ZipFile, entry: Entry, limits: TreeLimits): Promise<ZipEntry> {
   const { getFileNameLowLevel } = await import('yauzl')
   const { generalPurposeBitFlag, fileNameRaw, extraFields, uncompressedSize: size } = entry
   const path = getFileNameLowLevel(generalPurposeBitFlag, fileNameRaw, extraFields, true)
@@ -201,18 +198,13 @@ async function admitted(zip: ZipFile, entry: Entry, start: number, limits: TreeL
   if (entry.isEncrypted()) throw invalid(`${shown(entry)} is encrypted`)
   if (!entry.canDecodeFileData()) throw invalid(`${shown(entry)} is packed in a way that is not deflate`)
   if (isFolder && size > 0) throw invalid(`the folder ${shown(entry)} has content`)
-  return { path, isFolder, executable: (mode & 0o111) !== 0, size, read: () => contentAt(zip, entry, start) }
+  return { path, isFolder, executable: (mode & 0o111) !== 0, size, read: () => contentOf(zip, entry) }
 }
 
-async function* contentAt(zip: ZipFile, entry: Entry, start: number): AsyncGenerator<Buffer> {
-  const { compressedSize, uncompressedSize, compressionMethod } = entry
-  const isPacked = compressionMethod !== 0
+async function* contentOf(zip: ZipFile, entry: Entry): AsyncGenerator<Buffer> {
   try {
-    const stream = await zip.openReadStreamLowLevelPromise(
-      ...([start, compressedSize, 0, compressedSize, isPacked, uncompressedSize] as const),
-    )
     let sum = 0
-    for await (const chunk of stream as AsyncIterable<Buffer>) {
+    for await (const chunk of (await zip.openReadStreamPromise(entry)) as AsyncIterable<Buffer>) {
       sum = crc32(chunk, sum)
       yield chunk
     }

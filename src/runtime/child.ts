@@ -46,7 +46,7 @@ export interface ChildPlace {
 }
 
 export interface ChildSpec extends ChildPlace {
-  /** Absolute path of the program, or its name on the PATH. */
+  /** Absolute path of the program. */
   readonly executable: string
   readonly args: readonly string[]
   readonly cwd: string
