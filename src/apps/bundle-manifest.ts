@@ -101,6 +101,28 @@ async function validated(text: string): Promise<BundleManifest> {
     const given = wanted === undefined ? 'it is missing' : `${JSON.stringify(wanted).slice(0, 100)} is not known here`
     throw misfit(at, `${given}; known are ${knownVersions.join(', ')}`)
   }
+  const validate = await validatorOf(version)
+  if (validate(value)) return value
+  const { instancePath, params, message = 'it is none' } = validate.errors![0]!
+  const place = [...instancePath.split('/').slice(1), params.missingProperty ?? params.additionalProperty]
+  throw misfit(place.filter((part) => part !== undefined).join('.') || file, message)
+}
+
+type Version = (typeof knownVersions)[number]
+type Validator = import('ajv').ValidateFunction<BundleManifest>
+
+/** Compiling a schema takes longer than using it, and each start of each app reads a manifest. */
+const validators = new Map<Version, Promise<Validator>>()
+
+function validatorOf(version: Version): Promise<Validator> {
+  const known = validators.get(version)
+  if (known !== undefined) return known
+  const compiled = compile(version)
+  validators.set(version, compiled)
+  return compiled
+}
+
+async function compile(version: Version): Promise<Validator> {
   const [{ Ajv }, { default: formats }, schema] = await Promise.all([
     import('ajv'),
     import('ajv-formats'),
@@ -108,11 +130,7 @@ async function validated(text: string): Promise<BundleManifest> {
   ])
   const ajv = new Ajv()
   formats.default(ajv)
-  const validate = ajv.compile<BundleManifest>(JSON.parse(schema))
-  if (validate(value)) return value
-  const { instancePath, params, message = 'it is none' } = validate.errors![0]!
-  const place = [...instancePath.split('/').slice(1), params.missingProperty ?? params.additionalProperty]
-  throw misfit(place.filter((part) => part !== undefined).join('.') || file, message)
+  return ajv.compile<BundleManifest>(JSON.parse(schema))
 }
 
 function jsonOf(text: string): object {

@@ -7,7 +7,8 @@ import { bundleFolder } from '../packages/bundle.ts'
 import { readManifest } from '../packages/read-manifest.ts'
 import { entryPath } from '../runtime/entry.ts'
 import { enginesSatisfied } from '../runtime/node-version.ts'
-import { defaultPlaceholders, namedIn, placeholders, settingPrefix } from './command.ts'
+import { settingPrefix } from './command.ts'
+import { namedIn, places } from './places.ts'
 import { defaultsOf, problemOf, type Settings } from './settings.ts'
 
 const Words = z.array(z.string().max(4096)).max(100)
@@ -122,7 +123,8 @@ function entryIn(name: string, bin: Readonly<Record<string, string>>): string {
  * @throws {InstarError} `APP_MANIFEST_INVALID`, naming the place.
  */
 export function assertFillable({ args, env, settings }: Pick<AppManifest, 'args' | 'env' | 'settings'>, at: string) {
-  const known = [...placeholders, ...Object.keys(settings).map((key) => `${settingPrefix}${key}`)]
+  const placeNames = Object.keys(places())
+  const known = [...placeNames, '__dirname', 'data', ...Object.keys(settings).map((key) => `${settingPrefix}${key}`)]
   const assertKnown = (text: string, names: readonly string[], where: string) => {
     const unknown = namedIn(text).find((name) => !names.includes(name))
     if (unknown !== undefined) throw misfit(where, `nothing is known to fill in for \${${unknown}}`)
@@ -138,7 +140,7 @@ export function assertFillable({ args, env, settings }: Pick<AppManifest, 'args'
     const defaults = defaultsOf(setting)
     if (defaults.length > 1 && !setting.multiple) throw misfit(where, 'it takes one value')
     for (const value of defaults) {
-      assertKnown(value, defaultPlaceholders, where)
+      assertKnown(value, placeNames, where)
       const why = namedIn(value).length > 0 ? null : problemOf(setting, value)
       if (why !== null) throw misfit(where, why)
     }

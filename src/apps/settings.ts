@@ -3,6 +3,8 @@ import { isAbsolute } from 'node:path'
 import type { AppInstall } from '../../machines/index.ts'
 import { InstarError } from '../errors.ts'
 import { didYouMean } from '../nearest.ts'
+import { fill } from '../runtime/fill.ts'
+import { places } from './places.ts'
 
 /** One thing that an app lets its user decide, as MCP bundles describe it (`user_config`). */
 export interface Setting {
@@ -20,7 +22,7 @@ export interface Setting {
 
 export type Settings = Readonly<Record<string, Setting>>
 
-/** Values by setting; none where an optional one has neither been given nor a default. */
+/** Values by setting, those of defaults filled in; none where an optional one has neither been given nor a default. */
 export type Settled = Readonly<Record<string, readonly string[]>>
 
 /**
@@ -45,7 +47,7 @@ export async function settle(
       if (why !== null) throw refused(key, why)
     }
     if (values.length > 1 && !setting.multiple) throw refused(key, 'it takes one value')
-    settled[key] = values.length > 0 || isNamed ? values : defaultsOf(setting)
+    settled[key] = values.length > 0 || isNamed ? values : defaultsOf(setting).map((value) => fill(value, places()))
     if (setting.required && !isNamed && !settled[key].some((value) => value !== '')) throw refused(key, 'it is needed')
   }
   return settled
@@ -58,6 +60,7 @@ export function assertKnown(settings: Settings, { config }: AppInstall): void {
     if (!known.includes(key)) throw refused(key, `the app has no such setting${didYouMean(key, known)}`)
 }
 
+/** As they stand in a manifest. */
 export function defaultsOf({ default: value }: Setting): readonly string[] {
   if (value === undefined) return []
   return typeof value === 'object' ? value : [String(value)]

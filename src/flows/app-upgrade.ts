@@ -6,6 +6,7 @@ import { assertRunnable, readAppManifest } from '../apps/manifest.ts'
 import { settle } from '../apps/settings.ts'
 import { errorRecord, InstarError } from '../errors.ts'
 import { inParallel } from '../in-parallel.ts'
+import { readManifest } from '../packages/read-manifest.ts'
 import type { EffectContext, EffectsOf } from '../run/flow.ts'
 import { appRelease, manifestOf } from './adopted-release.ts'
 import type { AppPlace, AppWorld } from './app-world.ts'
@@ -52,6 +53,8 @@ export const upgradeEffects = (world: AppWorld) => {
         progress({ phase: 'verifying', version: offer.version })
         await using draft = await store.draft(app, key, { signal })
         await unpackOffer(draft, offer, { signatures, signal })
+        // What has no package.json is read as a bundle, which only a bundle may be.
+        if (offer.source.kind !== 'bundle') await readManifest(draft.content, offer)
         const manifest = await readAppManifest(draft.content, offer)
         await assertRunnable(manifest, { nodeVersion: process.versions.node, capabilities })
         // A bundle brings all it needs.

@@ -112,8 +112,18 @@ test('a secret is never an argument, which everybody on the machine could read',
     code: 'APP_MANIFEST_INVALID',
     details: { at: 'server.mcp_config.args.0' },
   })
-  const { env } = await changed({ user_config, ...config({ env: { KEY: '${user_config.key}' } }) })
-  expect(env).toEqual({ KEY: '${user_config.key}' })
+  const manifest = await changed({ user_config, ...config({ env: { KEY: '${user_config.key}' } }) })
+  const install = { args: ['a'], env: {}, credentials: { key: 'name' }, config: {} }
+  expect(await commandOf(manifest, install, root, { key: 'secret' })).toMatchObject({
+    args: ['a'],
+    env: { KEY: 'secret' },
+  })
+  // Nor one that an install makes of it.
+  for (const arg of ['${user_config.key}', '--key=${user_config.key}'])
+    await expect(commandOf(manifest, { ...install, args: [arg] }, root, { key: 'secret' })).rejects.toMatchObject({
+      code: 'CONFIG_INVALID',
+      message: expect.not.stringContaining('secret'),
+    })
 })
 
 test.each([

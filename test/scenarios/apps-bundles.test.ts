@@ -3,12 +3,15 @@ import { createHash } from 'node:crypto'
 import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { join, relative } from 'node:path'
 import { promisify } from 'node:util'
+import { Client } from '@modelcontextprotocol/sdk/client/index.js'
+import { InMemoryTransport } from '@modelcontextprotocol/sdk/inMemory.js'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { parseConfig } from '../../src/config.ts'
 import type { Controller, ControllerOptions } from '../../src/controller.ts'
 import { appCode } from '../support/apps/app-code.ts'
 import { type BundleOptions, bundle, bundleManifest, mcpb } from '../support/apps/bundle.ts'
 import { Host } from '../support/host.ts'
+import { systemProgram } from '../support/system-program.ts'
 import { zip } from '../support/zip.ts'
 
 // Apps that do not come from a registry: MCP bundles made by the official tool, and folders. Real controllers, real processes.
@@ -410,6 +413,47 @@ test('a folder is an app, too: what it depends on is fetched, and its own node_m
   expect(await controller.apps.check()).toMatchObject([{ standing: 'local' }])
 })
 
+test('a repository is an app, too', async () => {
+  await systemProgram('git')
+  const origin = join(host.directory, 'origin')
+  await mkdir(origin)
+  await writeFile(join(origin, 'index.mjs'), appCode('1.0.0'))
+  await writeFile(join(origin, 'package.json'), JSON.stringify({ name: 'notes', version: '1.0.0', bin: 'index.mjs' }))
+  const git = (...args: string[]) => promisify(execFile)('git', ['-C', origin, ...args])
+  await git('init', '--quiet')
+  await git('add', '--all')
+  await git('-c', 'user.name=t', '-c', 'user.email=t@localhost', 'commit', '--quiet', '--message=first')
+  const controller = await organisation(['a'])
+  await controller.apps.install(`notes@git+file://${origin}`, { workspace: 'a' })
+  expect(await said(controller, 'a')).toBe('1.0.0')
+  expect(await controller.apps.list()).toMatchObject([
+    { origin: 'local', source: expect.stringMatching(/#[0-9a-f]{40}$/) },
+  ])
+})
+
+test('who manages the organisation over MCP raises it to what a registry has, and to nothing else', async () => {
+  const controller = await organisation(['a'])
+  await controller.apps.install(await made('1.0.0'), { workspace: 'a' })
+  const next = await made('2.0.0')
+  const endpoint = await controller.apps.endpoint()
+  const [ours, theirs] = InMemoryTransport.createLinkedPair()
+  const over = endpoint.connect(ours)
+  const client = new Client({ name: 'test', version: '1' })
+  await client.connect(theirs)
+  const manage = async (args: Record<string, unknown>) =>
+    (await client.callTool({ name: 'manage_apps', arguments: args })) as {
+      isError?: boolean
+      content: { text: string }[]
+    }
+  for (const version of [next, './x.mcpb', `file:${next}`, 'git+file:///x'])
+    expect(await manage({ action: 'upgrade', app: 'notes', version })).toMatchObject({ isError: true })
+  expect((await manage({ action: 'upgrade', app: 'notes' })).content[0]!.text).toContain('APP_LOCAL')
+  expect((await manage({ action: 'check_updates' })).content[0]!.text).toContain('"standing":"local"')
+  await client.close()
+  await over
+  expect(await said(controller, 'a')).toBe('1.0.0')
+})
+
 test('on the command line a path is one of the folder that one is in', async () => {
   const file = await made('1.0.0', settings())
   const next = await made('2.0.0', settings())
@@ -430,4 +474,15 @@ test('on the command line a path is one of the folder that one is in', async () 
   expect((await host.instar('app', 'upgrade', 'notes', '--to', here(next))).code).toBe(0)
   const called = await host.instar('app', 'call', 'a', 'notes', 'facts')
   expect(JSON.parse(called.stdout).args.slice(0, 3)).toEqual(['--word=w=x', host.directory, '/'])
+})
+
+test('a package of the registry that looks like a bundle is none', async () => {
+  const manifest = JSON.stringify(bundleManifest('1.0.0'))
+  const entries = [
+    { path: 'package/bundle/manifest.json', content: manifest },
+    { path: 'package/bundle/server/index.mjs', content: appCode('1.0.0') },
+  ]
+  host.registry.publish('notes', '1.0.0', entries)
+  const controller = await organisation(['a'])
+  await expect(controller.apps.install('notes', { workspace: 'a' })).rejects.toMatchObject({ code: 'MANIFEST_INVALID' })
 })
