@@ -195,8 +195,7 @@ async function admitted(zip: ZipFile, entry: Entry, limits: TreeLimits): Promise
   const type = mode & types.mask
   if (type !== 0 && type !== (isFolder ? types.folder : types.file))
     throw unsafe(path, `is an entry of type ${type.toString(8)}`)
-  if (entry.isEncrypted()) throw invalid(`${shown(entry)} is encrypted`)
-  if (!entry.canDecodeFileData()) throw invalid(`${shown(entry)} is packed in a way that is not deflate`)
+  if (!entry.canDecodeFileData()) throw invalid(`${shown(entry)} is encrypted, or packed in another way than deflate`)
   if (isFolder && size > 0) throw invalid(`the folder ${shown(entry)} has content`)
   return { path, isFolder, executable: (mode & 0o111) !== 0, size, read: () => contentOf(zip, entry) }
 }

@@ -124,15 +124,37 @@ function widerEnd(): ZipEnd {
   return { beforeEnd: Buffer.concat([record, locator]) }
 }
 
-test('a wider end that is hidden in the directory is not believed either', async () => {
-  const good = zip([manifest, file])
+test('a wider end that is hidden in a comment, and leads to another directory of the same length, is not believed', async () => {
   const locator = Buffer.alloc(20)
   locator.writeUInt32LE(0x07064b50, 0)
-  // Behind a directory that says it is longer by just that.
-  const end = good.subarray(-22)
-  const bytes = Buffer.concat([good.subarray(0, -22), locator, end])
-  bytes.writeUInt32LE(end.readUInt32LE(12) + locator.length, bytes.length - 22 + 12)
-  expect(await codeOf(unpacked(bytes))).toBe('BUNDLE_INVALID')
+  const entries = (mode: number) => [manifest, { ...file, mode, comment: locator }]
+  const [plain, other] = [zip(entries(0o100644)), zip(entries(0o100755))]
+  const start = plain.readUInt32LE(plain.length - 6)
+  // The content, the other directory and the wider end that names it, and then the directory that everybody sees.
+  const wider = Buffer.alloc(56)
+  wider.writeUInt32LE(0x06064b50, 0)
+  wider.writeUInt32LE(2, 32)
+  wider.writeUInt32LE(start, 48)
+  const head = Buffer.concat([plain.subarray(0, start), other.subarray(start, -22), wider])
+  locator.writeUInt32LE(head.length - wider.length, 8)
+  const seen = zip(entries(0o100644)).subarray(start)
+  seen.writeUInt32LE(head.length, seen.length - 6)
+  expect(await codeOf(unpacked(Buffer.concat([head, seen])))).toBe('BUNDLE_INVALID')
+})
+
+test('an entry within the content of another one is refused: it would be unpacked twice', async () => {
+  const inner = zip([file])
+  const content = inner.subarray(0, inner.readUInt32LE(inner.length - 6))
+  const outer = { path: 'outer', content, method: 0 }
+  const within = { ...file, isOnlyListed: true, inDirectory: { start: 30 + outer.path.length } } as const
+  expect(await codeOf(unpacked(zip([outer, within])))).toBe('BUNDLE_INVALID')
+})
+
+test('a bomb costs no disk', async () => {
+  const bomb = await written(zip([manifest, { path: 'bomb', content: Buffer.alloc(64 * 1024 * 1024) }]))
+  const archive = join(directory, 'package.tgz')
+  expect(await codeOf(packBundle(bomb, archive))).toBe('TREE_BOMB')
+  expect((await stat(archive)).size).toBeLessThan(1000)
 })
 
 test('limits hold: entries, and bytes', async () => {

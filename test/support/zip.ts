@@ -13,6 +13,10 @@ export interface ZipEntry {
   readonly lies?: Partial<ZipFields>
   readonly inDirectory?: Partial<ZipFields>
   readonly beforeContent?: Partial<ZipFields>
+  /** In the directory only: what it leads to is in the content of another one. */
+  readonly isOnlyListed?: true
+  /** In the directory. */
+  readonly comment?: Uint8Array
 }
 
 export interface ZipFields {
@@ -50,15 +54,19 @@ export function zip(entries: readonly ZipEntry[], end: ZipEnd = {}): Buffer {
     head.writeUInt32LE(0x04034b50, 0)
     writeCommon(head, 4, { method, flags, ...before })
     const local = Buffer.concat([head, Buffer.from(before.path), packed])
-    parts.push(local)
-    at += local.length
+    if (!entry.isOnlyListed) {
+      parts.push(local)
+      at += local.length
+    }
     const record = Buffer.alloc(46)
     record.writeUInt32LE(0x02014b50, 0)
     record.writeUInt16LE((3 << 8) | 20, 4)
     writeCommon(record, 6, { method, flags, ...listed })
     record.writeUInt32LE((mode << 16) >>> 0, 38)
     record.writeUInt32LE(listed.start, 42)
-    directory.push(record, Buffer.from(listed.path))
+    const comment = Buffer.from(entry.comment ?? '')
+    record.writeUInt16LE(comment.length, 32)
+    directory.push(record, Buffer.from(listed.path), comment)
   }
   const list = Buffer.concat(directory)
   const comment = Buffer.from(end.comment ?? '')
