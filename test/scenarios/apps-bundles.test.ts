@@ -65,7 +65,10 @@ test('a bundle is installed, called, upgraded in two workspaces, taken back and 
   for (const workspace of ['a', 'b'])
     expect(await apps.install(first, { workspace })).toEqual({ app: 'notes', workspace, version: '1.0.0' })
   await said(controller, 'a', 'keep', { text: 'of a' })
-  const upgraded = await apps.upgrade('notes', { to: relative(process.cwd(), second).replace(/^(?!\.)/, './') })
+  const phases = new Set<unknown>()
+  const onProgress = (progress: unknown) => phases.add((progress as { phase: unknown }).phase)
+  const upgraded = await apps.upgrade('notes', { to: `./${relative(process.cwd(), second)}`, onProgress })
+  expect([...phases]).toEqual(['verifying', 'sealing', 'rolling'])
   expect(upgraded).toMatchObject({ outcome: 'upgraded', from: '1.0.0', to: '2.0.0' })
   expect(outcomes(upgraded)).toEqual(['a upgraded', 'b upgraded'])
   expect(await versions(controller, 'a', 'b')).toEqual(['2.0.0', '2.0.0'])
@@ -399,6 +402,8 @@ test('a folder is an app, too: what it depends on is fetched, and its own node_m
   const folder = join(host.directory, 'own')
   await mkdir(join(folder, 'node_modules', 'greeting'), { recursive: true })
   await writeFile(join(folder, 'node_modules', 'greeting', 'index.js'), "module.exports = 'not this one'")
+  const installed = { name: 'greeting', version: '1.0.0' }
+  await writeFile(join(folder, 'node_modules', 'greeting', 'package.json'), JSON.stringify(installed))
   const first = "import greeting from 'greeting'"
   await writeFile(
     join(folder, 'index.mjs'),
