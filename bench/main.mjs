@@ -27,6 +27,7 @@ const suites = {
   'start-up': async () => (await import('./start-up.mjs')).startUp(),
   staging: async () => (await import('./staging.mjs')).staging(),
   plugins: async (part) => (await import('./plugins.mjs')).plugins({ part }),
+  apps: async (part) => (await import('./apps.mjs')).apps({ part }),
   sessions: async (part) => (await import('./sessions.mjs')).sessions({ long: values.long, part }),
 }
 const wanted = positionals.length > 0 ? positionals : Object.keys(suites)

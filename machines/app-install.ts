@@ -11,6 +11,8 @@ export interface AppInstallInput {
 }
 
 export interface AppInstallContext extends AppInstallInput {
+  /** How the workspace has run it so far; null where it gets it now. */
+  readonly before: AppInstall | null
   readonly release: AppRelease | null
   /** The organisation has it by this install. */
   readonly isFirst: boolean
@@ -37,12 +39,14 @@ type Place = Pick<AppInstallInput, 'app' | 'workspace'>
 const place = ({ app, workspace }: AppInstallContext): Place => ({ app, workspace })
 
 /**
- * App install: gives one workspace an app, in the version that the organisation has; or leaves it as it was.
+ * App install: gives one workspace an app, in the version that the organisation has, or has it run otherwise than before; or
+ * leaves all as it was.
  *
  * Commit point: the first answer of its process, in `starting`. Where that does not come, everything is taken back.
  *
  * Invariants
  *   - A workspace never decides the version of an app that the organisation has already.
+ *   - What ran before serves until what is wanted has answered; an exclusive app's calls wait.
  *   - The ends are `installed` and `refused`; after `refused` the workspace and the organisation have what they had.
  */
 export const appInstall = setup({
@@ -53,10 +57,10 @@ export const appInstall = setup({
     emitted: {} as AppInstallNotice,
   },
   actors: {
-    adopt: effect<{ app: string; wanted: string }, { release: AppRelease; isFirst: boolean }>(),
+    adopt: effect<Place & { wanted: string }, { release: AppRelease; isFirst: boolean; before: AppInstall | null }>(),
     note: effect<Place & { release: AppRelease; install: AppInstall }, void>(),
-    start: effect<Place & { release: AppRelease }, void>(),
-    undo: effect<Place & { release: AppRelease | null; isFirst: boolean }, void>(),
+    start: effect<Place & { release: AppRelease; before: AppInstall | null }, void>(),
+    undo: effect<Place & { release: AppRelease | null; isFirst: boolean; before: AppInstall | null }, void>(),
   },
   actions: {
     keepFailure: assign({ failure: ({ event }) => failureOf(event as { error?: unknown }) }),
@@ -75,6 +79,7 @@ export const appInstall = setup({
     workspace: input?.workspace ?? '',
     wanted: input?.wanted ?? '',
     install: input?.install ?? { args: [], env: {}, credentials: {}, config: {} },
+    before: null,
     release: null,
     isFirst: false,
     failure: null,
@@ -92,7 +97,7 @@ export const appInstall = setup({
       invoke: {
         id: 'adopt',
         src: 'adopt',
-        input: ({ context: { app, wanted } }) => ({ app, wanted }),
+        input: ({ context }) => ({ ...place(context), wanted: context.wanted }),
         onDone: { target: 'noting', actions: assign(({ event }) => event.output) },
         onError: { target: 'refused', actions: 'keepFailure' },
       },
@@ -112,7 +117,7 @@ export const appInstall = setup({
       invoke: {
         id: 'start',
         src: 'start',
-        input: ({ context }) => ({ ...place(context), release: context.release! }),
+        input: ({ context }) => ({ ...place(context), release: context.release!, before: context.before }),
         onDone: 'installed',
         onError: { target: 'undoing', actions: 'keepFailure' },
       },
@@ -122,7 +127,12 @@ export const appInstall = setup({
       invoke: {
         id: 'undo',
         src: 'undo',
-        input: ({ context }) => ({ ...place(context), release: context.release, isFirst: context.isFirst }),
+        input: ({ context }) => ({
+          ...place(context),
+          release: context.release,
+          isFirst: context.isFirst,
+          before: context.before,
+        }),
         onDone: 'refused',
         onError: 'refused',
       },

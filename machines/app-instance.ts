@@ -1,7 +1,7 @@
 import { assign, emit, setup } from 'xstate'
 import type { AppProcess, AppRelease, InstanceOutcome } from './app.ts'
 import { effect, type Failure, failureOf } from './effect.ts'
-import type { ReleaseRef } from './runtime.ts'
+import { faultOf, type ReleaseRef } from './runtime.ts'
 
 export interface InstanceInput {
   readonly app: string
@@ -67,6 +67,9 @@ const isSame = (one: ReleaseRef, other: ReleaseRef) => one.version === other.ver
 /** The release that is being carried in. */
 const wantedOf = ({ current, release }: InstanceContext): AppRelease =>
   current?.wish === 'run' ? (current.release ?? release) : release
+
+/** The one that was started: the same version may have been pulled anew for it. */
+const releaseOf = (wanted: AppRelease, { digest }: AppProcess): AppRelease => ({ ...wanted, digest })
 
 const isOther = (context: InstanceContext) => !isSame(wantedOf(context), context.release)
 
@@ -135,7 +138,8 @@ export const appInstance = setup({
       waiting[0]?.wish === 'run' && (release.exclusive || waiting[0].release?.exclusive === true),
     isReplacement: ({ context: { waiting } }) => waiting[0]?.wish === 'run',
     isThere: ({ context: { process } }) => process !== null,
-    mayRetry: ({ context: { misses } }) => misses + 1 < missesMax,
+    /** What is refused itself would be refused again. */
+    mayRetry: ({ context: { misses, failure } }) => faultOf(failure) === 'environment' && misses + 1 < missesMax,
     wasUnattended: ({ event }) => (event as unknown as { output: { end: string } }).output.end === 'unattended',
     isOther: ({ context }) => isOther(context),
   },
@@ -156,9 +160,15 @@ export const appInstance = setup({
       waiting: context.waiting.slice(1),
       answers: answered(context, context.waiting[0]!, { outcome: 'current' }),
     })),
-    keepProcess: assign({ process: ({ event }) => (event as unknown as { output: AppProcess }).output, failure: null }),
+    keepProcess: assign(({ context, event }) => {
+      const { output: process } = event as unknown as { output: AppProcess }
+      return { process, release: releaseOf(context.release, process), failure: null }
+    }),
     forgetProcess: assign({ process: null }),
-    adopt: assign(({ context }) => ({ release: wantedOf(context), misses: 0 })),
+    adopt: assign(({ context, event }) => {
+      const { output: process } = event as unknown as { output: AppProcess }
+      return { release: releaseOf(wantedOf(context), process), misses: 0 }
+    }),
     keepSuccessor: assign({ successor: ({ event }) => (event as unknown as { output: AppProcess }).output }),
     promote: assign(({ context: { successor } }) => ({ process: successor, successor: null, failure: null })),
     keepFailure: assign({ failure: ({ event }) => failureOf(event as { error?: unknown }) }),

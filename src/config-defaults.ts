@@ -23,5 +23,8 @@ export const appDefaults = {
   policy: { parallel: 4, rollbackWhenFailed: 0.5, signatures: 'prefer', keep: 2 },
 } as const
 
+/** About the HTTP server. */
+export const consoleDefaults = { port: 0 } as const
+
 /** And about the journal. */
 export const journalDefaults = { padBytes: 0 } as const

@@ -3,7 +3,7 @@ import { readFile, stat } from 'node:fs/promises'
 import { dirname, isAbsolute, join, resolve } from 'node:path'
 import validRange from 'semver/ranges/valid.js'
 import * as z from 'zod'
-import { appDefaults, journalDefaults, pluginDefaults, sessionDefaults } from './config-defaults.ts'
+import { appDefaults, consoleDefaults, journalDefaults, pluginDefaults, sessionDefaults } from './config-defaults.ts'
 import { InstarError } from './errors.ts'
 import { didYouMean } from './nearest.ts'
 import { readAddress } from './plugins/address.ts'
@@ -388,6 +388,15 @@ const apps = known({
     .describe('How upgrades are carried out.'),
 })
 
+const consoleServer = known({
+  port: z
+    .int()
+    .min(0)
+    .max(65_535)
+    .default(consoleDefaults.port)
+    .describe('Where `instar up` serves HTTP on loopback; 0 for any port that is free.'),
+})
+
 const journal = known({
   padBytes: z
     .literal([0, 512, 4096])
@@ -409,6 +418,7 @@ export const configSchema = known({
   plugins: plugins.prefault({}).describe('Where plugins are installed.'),
   apps: apps.prefault({}).describe('The apps of an organisation.'),
   sessions: sessions.prefault({}).describe('The terminals, and the daemons that hold them.'),
+  console: consoleServer.prefault({}).describe('What can be reached over HTTP, on this machine only.'),
   journal: journal.prefault({}).describe('How the journal is written.'),
 })
 
@@ -438,6 +448,7 @@ export interface Config {
   readonly plugins: PluginsConfig
   readonly apps: AppsConfig
   readonly sessions: SessionsConfig
+  readonly console: Parsed['console']
   readonly journal: Parsed['journal']
 }
 
@@ -494,7 +505,7 @@ export function parseConfig(value: unknown, folder: string, source = 'the config
       source,
       result.error.issues.flatMap((issue) => problemsIn(issue, [])),
     )
-  const { registry, runtimes, plugins, apps, sessions, journal } = result.data
+  const { registry, runtimes, plugins, apps, sessions, console, journal } = result.data
   const problems: ConfigProblem[] = []
   const resolved = Object.entries(runtimes).map(([name, entry]) => {
     const provide = resolveProvided(entry.provide, folder, (at, message) =>
@@ -519,6 +530,7 @@ export function parseConfig(value: unknown, folder: string, source = 'the config
     plugins: { ...plugins, subscriptions: Object.fromEntries(subscriptions) },
     apps,
     sessions: resolveCommand(sessions, folder),
+    console,
     journal,
   }
 }

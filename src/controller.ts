@@ -22,6 +22,7 @@ import {
 import type { Candidate, ReleaseRef } from '../machines/runtime.ts'
 import { type Config, loadConfig, type RuntimeConfig } from './config.ts'
 import { Daemons } from './daemons.ts'
+import { sweepDrafts } from './disk.ts'
 import { type ErrorRecord, errorRecord, InstarError } from './errors.ts'
 import { appInstallEffects } from './flows/app-install.ts'
 import { instanceEffects } from './flows/app-instance.ts'
@@ -49,6 +50,7 @@ import { type FollowOptions, type Journal, openJournal } from './journal/journal
 import { harmless, type Logger, silent } from './logger.ts'
 import { ManagedAccess } from './managed-access.ts'
 import { ManagedApps, ManagedWorkspaces } from './managed-apps.ts'
+import { ManagedCredentials } from './managed-credentials.ts'
 import type { ManagedDaemon } from './managed-daemon.ts'
 import { ManagedPlugins } from './managed-plugins.ts'
 import { ManagedRuntime, type RuntimeStatus } from './managed-runtime.ts'
@@ -89,7 +91,7 @@ export interface ControllerOptions {
     arms: readonly Candidate[],
   ) => readonly Candidate[] | Promise<readonly Candidate[]>
   readonly apps?: {
-    /** Gives the secret that is kept under a name. Default: none is known. */
+    /** Gives the secret that is kept under a name. Default: the home's own store gives it; see `credentials`. */
     readonly credential?: (name: string, place: { readonly app: string; readonly workspace: string }) => Promise<string>
   }
   readonly sessions?: {
@@ -155,6 +157,9 @@ export class Controller implements AsyncDisposable {
   readonly apps: ManagedApps
   readonly workspaces: ManagedWorkspaces
   readonly access: ManagedAccess
+  readonly credentials: ManagedCredentials
+  /** Where it is served over HTTP; null where it is not. Set by what serves it. */
+  url: string | null = null
   private readonly managed: ReadonlyMap<string, ManagedRuntime>
   private closing: Promise<void> | null = null
   private readonly closers: (() => Promise<void>)[] = []
@@ -186,6 +191,7 @@ export class Controller implements AsyncDisposable {
     this.apps = new ManagedApps(appsHost)
     this.workspaces = new ManagedWorkspaces(appsHost)
     this.access = new ManagedAccess({ interpreter, access: appWorld.access, workspaces: appWorld.workspaces })
+    this.credentials = new ManagedCredentials({ interpreter, ...appWorld })
     this.plugins = new ManagedPlugins({
       interpreter,
       targets,
@@ -293,6 +299,8 @@ export class Controller implements AsyncDisposable {
       await releaseUnconfigured(interpreter, config)
       await sweep(interpreter, store, home)
       await sweepPlugins(interpreter, pluginWorld.store)
+      // One that a crash left in there can hold secrets.
+      for (const folder of [home, join(home, 'state')]) await sweepDrafts(folder)
     } catch (error) {
       // It is nobody's, so it can wait; what is somebody's goes on.
       logger.warn({ err: error }, 'what a crash left could not be removed')

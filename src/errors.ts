@@ -36,9 +36,14 @@ export const codes = {
   PACKAGE_NAME_INVALID: { retry: false, exit: 2, hint: 'Give a name as npm writes it, such as thing or @scope/thing.' },
   CHANNEL_INVALID: { retry: false, exit: 2, hint: 'Give a dist-tag, a semver range or an exact version.' },
   REGISTRY_UNREACHABLE: { retry: true, hint: 'Check the network, the proxy and the registry URL.' },
-  REGISTRY_TIMEOUT: { retry: true, hint: 'The registry did not finish in time. Try again, or raise the limit.' },
+  REGISTRY_TIMEOUT: {
+    retry: true,
+    exit: 6,
+    hint: 'The registry did not finish in time. Try again, or raise the limit.',
+  },
   REGISTRY_TOO_SLOW: {
     retry: true,
+    exit: 6,
     hint: 'The answer came slower than the minimum rate. Try again on a better network.',
   },
   REGISTRY_STATUS: { retry: true, hint: 'The registry refused or failed. Try again later.' },
@@ -156,6 +161,13 @@ export const codes = {
     exit: 4,
     hint: 'Only the user that runs the controller may speak to it. Use that user, or another home.',
   },
+  HTTP_PORT_TAKEN: {
+    retry: true,
+    hint: 'Name another with --port or `console.port`; 0 takes any that is free. Where a controller runs already, use that one: `instar status`.',
+  },
+  HTTP_UNUSABLE: { retry: false, hint: 'The cause says why. Name another port with --port or `console.port`.' },
+  HTTP_FOREIGN: { retry: false, exit: 4, hint: 'Use the address that `instar status` shows, and from no other site.' },
+  HTTP_UNKNOWN: { retry: false, hint: 'Ask for /mcp/workspaces/ID or /mcp/organisation, with GET, POST or DELETE.' },
   CONTROL_INVALID: { retry: false, hint: 'What came over the control socket is none of its messages.' },
   CONTROL_TOO_LARGE: { retry: false, hint: 'Ask for less at once.' },
   VERB_UNKNOWN: { retry: false, exit: 2, hint: 'The controller does not know this verb; it may be older.' },
@@ -342,7 +354,11 @@ export const codes = {
   APP_STOPPED: { retry: true, hint: 'It was stopped. Call again when it runs.' },
   APP_NOT_READY: { retry: true, exit: 6, hint: 'No process of it serves. `instar app list` says why.' },
   MCP_SESSION_UNKNOWN: { retry: false, hint: 'Connect again; this conversation is over.' },
-  CREDENTIAL_UNKNOWN: { retry: false, exit: 2, hint: 'Keep the secret under this name first.' },
+  CREDENTIAL_UNKNOWN: {
+    retry: false,
+    exit: 2,
+    hint: 'Keep the secret under this name first: `instar credential set NAME --workspace W`.',
+  },
   // ---- sessions and their daemon
   DAEMON_NOT_RUNNING: { retry: true, exit: 3, hint: 'Start one with `instar daemon start`.' },
   DAEMON_GONE: {
@@ -435,8 +451,13 @@ export class InstarError extends Error {
   }
 
   get exitCode(): number {
-    return (codes[this.code] as CodeEntry).exit ?? 1
+    return exitCodeOf(this.code)
   }
+}
+
+/** What the command line ends with for an error's code; 1 where there is none, or none of ours. */
+export function exitCodeOf(code: string | undefined): number {
+  return code !== undefined && Object.hasOwn(codes, code) ? ((codes as Record<string, CodeEntry>)[code]!.exit ?? 1) : 1
 }
 
 /** An error as plain data: what the journal, the socket and `--json` carry. */

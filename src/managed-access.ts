@@ -15,6 +15,8 @@ export interface AccessHost {
  * its role may.
  */
 export class ManagedAccess {
+  private readonly listeners = new Set<(token: string) => void>()
+
   constructor(private readonly host: AccessHost) {}
 
   /**
@@ -29,6 +31,11 @@ export class ManagedAccess {
     const principal = this.host.access.recognise(token)
     if (principal !== null && mayDo(principal, asked)) return principal
     throw await this.refuse(principal, asked)
+  }
+
+  /** Whose token this is; null for one that is none, or is known no more. */
+  recognise(token: string): Principal | null {
+    return this.host.access.recognise(token)
   }
 
   /** Journals a refusal, and answers with the error that tells of it. */
@@ -64,7 +71,14 @@ export class ManagedAccess {
   }
 
   /** @throws {InstarError} `TOKEN_UNKNOWN` */
-  remove(id: string): Promise<void> {
-    return this.host.access.remove(id)
+  async remove(id: string): Promise<void> {
+    await this.host.access.remove(id)
+    for (const listener of this.listeners) listener(id)
+  }
+
+  /** Tells of every token that is removed. Returns what ends it. */
+  onRemove(listener: (token: string) => void): () => void {
+    this.listeners.add(listener)
+    return () => this.listeners.delete(listener)
   }
 }

@@ -1,17 +1,21 @@
+import { randomUUID } from 'node:crypto'
 import type {
   AppInstall,
+  AppInstallInput,
   AppInstallResult,
   AppRemoveResult,
   Failure,
   InstanceContext,
   UpgradeInput,
   UpgradeResult,
+  WorkspaceInput,
 } from '../machines/index.ts'
 import { type Endpoint, Endpoints } from './apps/endpoints.ts'
 import { installSchema, workspaceId } from './apps/workspaces.ts'
 import { errorFrom, errorRecord, InstarError } from './errors.ts'
 import { type AppPlace, type AppWorld, keyOf } from './flows/app-world.ts'
 import { publishedOffer } from './flows/published-offer.ts'
+import { held } from './held.ts'
 import type { Asked } from './managed-runtime.ts'
 import { didYouMean } from './nearest.ts'
 import { isElsewhere, isPath, readSpec, readWanted } from './packages/spec.ts'
@@ -37,6 +41,11 @@ export interface AppUpgrading extends Asked {
   readonly to?: string | undefined
   /** What relative paths are resolved against. Default: the working directory. */
   readonly folder?: string | undefined
+}
+
+/** What is not given stays. */
+export interface AppConfiguring extends Asked, Partial<AppInstall> {
+  readonly workspace: string
 }
 
 export interface InstanceStatus {
@@ -120,14 +129,31 @@ export class ManagedApps {
     if (Object.hasOwn(world.workspaces.apps(workspace), app))
       throw new InstarError('APP_INSTALLED', `${workspace} has ${app} already`)
     const place = { app, workspace }
-    const result = await this.run<AppInstallResult>(
-      'app-install',
-      keyOf(place),
-      { ...place, wanted, install },
-      { signal, onProgress },
-    )
-    if (result.failure !== null) throw errorFrom(result.failure)
-    return { ...place, version: result.version! }
+    return this.carryIn(place, { wanted, install }, { signal, onProgress })
+  }
+
+  /**
+   * Has an app run otherwise in one workspace: what is given takes the place of what its install was given. The process is
+   * replaced as by an upgrade; where the new one does not come up, all is as before.
+   *
+   * @throws {InstarError} `WORKSPACE_UNKNOWN`, `APP_UNKNOWN`; why it does not come up; `ABORTED`.
+   */
+  async configure(app: string, { workspace, signal, onProgress, ...given }: AppConfiguring) {
+    const place = { app, workspace }
+    const before = this.host.world.workspaces.install(workspace, app)
+    const install = readInstall({ ...before, ...given })
+    return this.carryIn(place, { wanted: 'latest', install }, { signal, onProgress })
+  }
+
+  /** Replaces the process of an app by one of the same version. @throws as {@link configure} */
+  async restart(
+    place: AppPlace,
+    { signal = new AbortController().signal }: Pick<Asked, 'signal'> = {},
+  ): Promise<AppPlace> {
+    const { world } = this.host
+    world.workspaces.install(place.workspace, place.app)
+    await held(world.restart(place, randomUUID(), signal))
+    return place
   }
 
   /**
@@ -202,12 +228,19 @@ export class ManagedApps {
     name: string,
     { to = 'latest', folder = process.cwd(), ...asked }: AppUpgrading = {},
   ): Promise<AppUpgraded> {
-    const app = await this.known(name)
-    const wanted = await readWanted(to, folder)
-    // What a registry has under this name is another's.
-    if (!isElsewhere(wanted) && (await this.isLocal(app)))
-      throw new InstarError('APP_LOCAL', `${app} did not come from a registry, so none has a newer one`)
+    const { app, wanted } = await this.wantedOf(name, to, folder)
     return this.change(app, wanted, asked)
+  }
+
+  /** Begins the same and answers at once: `run` names it. @throws {InstarError} `APP_UNKNOWN`, `APP_LOCAL`, `GIT_SPEC_INVALID` */
+  async beginUpgrade(name: string, { to = 'latest', folder = process.cwd() }: Omit<AppUpgrading, keyof Asked> = {}) {
+    const { app, wanted } = await this.wantedOf(name, to, folder)
+    const { run } = await this.host.interpreter.start('app-upgrade', {
+      key: app,
+      input: { app, wanted, policy: this.host.policy } satisfies UpgradeInput,
+      busy: 'wait',
+    })
+    return { app, outcome: 'begun' as const, run }
   }
 
   /** The version that the organisation had before, in every workspace. @throws {InstarError} `APP_UNKNOWN`; `ABORTED`. */
@@ -277,6 +310,16 @@ export class ManagedApps {
   /** Conversations with MCP clients over the control socket. */
   readonly endpoints = new Endpoints()
 
+  private async carryIn(
+    place: AppPlace,
+    input: Pick<AppInstallInput, 'wanted' | 'install'>,
+    asked: Asked,
+  ): Promise<AppPlace & { readonly version: string }> {
+    const result = await this.run<AppInstallResult>('app-install', keyOf(place), { ...place, ...input }, asked)
+    if (result.failure !== null) throw errorFrom(result.failure)
+    return { ...place, version: result.version! }
+  }
+
   private async change(app: string, wanted: string | null, asked: Asked): Promise<AppUpgraded> {
     const input: UpgradeInput = { app, wanted, policy: this.host.policy }
     const result = await this.run<UpgradeResult>('app-upgrade', app, input, asked, (context) => {
@@ -315,6 +358,15 @@ export class ManagedApps {
       const { code, message: reason } = errorRecord(error)
       return { app, version, offered: null, standing: 'check-failed', ...(code && { code }), reason }
     }
+  }
+
+  private async wantedOf(name: string, to: string, folder: string) {
+    const app = await this.known(name)
+    const wanted = await readWanted(to, folder)
+    // What a registry has under this name is another's.
+    if (!isElsewhere(wanted) && (await this.isLocal(app)))
+      throw new InstarError('APP_LOCAL', `${app} did not come from a registry, so none has a newer one`)
+    return { app, wanted }
   }
 
   private async isLocal(app: string): Promise<boolean> {
@@ -390,26 +442,22 @@ export class ManagedWorkspaces {
       throw new InstarError('WORKSPACE_INVALID', `${JSON.stringify(id.slice(0, 100))} cannot name a workspace`)
     if (this.host.world.workspaces.list().includes(id))
       throw new InstarError('WORKSPACE_EXISTS', `there is a workspace "${id}" already`)
-    await this.adjust(id, 'add')
+    await adjustWorkspace(this.host.interpreter, { workspace: id, kind: 'add' })
   }
 
-  /** Ends its apps; what they keep there stays. @throws {InstarError} `WORKSPACE_UNKNOWN`. */
+  /** Ends its apps and forgets its credentials; what they keep there stays. @throws {InstarError} `WORKSPACE_UNKNOWN`. */
   async remove(id: string): Promise<void> {
     this.host.world.workspaces.apps(id)
-    await this.adjust(id, 'remove')
+    await adjustWorkspace(this.host.interpreter, { workspace: id, kind: 'remove' })
   }
+}
 
-  private async adjust(workspace: string, kind: 'add' | 'remove'): Promise<void> {
-    const { interpreter } = this.host
-    const { run } = await interpreter.start('workspace-adjust', {
-      key: workspace,
-      input: { workspace, kind },
-      busy: 'wait',
-    })
-    const { output } = await interpreter.ended(run)
-    const { failure } = output as { readonly failure: Failure | null }
-    if (failure !== null) throw errorFrom(failure)
-  }
+/** Resolves once it is carried out. @throws {InstarError} Why it is not. */
+export async function adjustWorkspace(interpreter: Interpreter, input: WorkspaceInput): Promise<void> {
+  const { run } = await interpreter.start('workspace-adjust', { key: input.workspace, input, busy: 'wait' })
+  const { output } = await interpreter.ended(run)
+  const { failure } = output as { readonly failure: Failure | null }
+  if (failure !== null) throw errorFrom(failure)
 }
 
 const specRules = { kind: 'app', assertName: assertAppName } as const

@@ -55,6 +55,7 @@ test('no configuration at all is a configuration', () => {
     plugins: pluginDefaults,
     apps: appDefaults,
     sessions: sessionDefaults,
+    console: { port: 0 },
     journal: { padBytes: 0 },
   })
 })
@@ -68,7 +69,7 @@ test('an unknown key is named with its place and the nearest known one', () => {
     'runtimes.kanban.probe: unknown key "contian"; did you mean "contains"?',
   ])
   expect(problemsOf({ xyz: 1 })).toEqual([
-    ': unknown key "xyz"; known: $schema, registry, runtimes, plugins, apps, sessions, journal',
+    ': unknown key "xyz"; known: $schema, registry, runtimes, plugins, apps, sessions, console, journal',
   ])
 })
 

@@ -1,10 +1,9 @@
 import { createHash, randomBytes, timingSafeEqual } from 'node:crypto'
 import { join } from 'node:path'
-import { Low } from 'lowdb'
 import * as z from 'zod'
 import type { AppRole } from '../../machines/index.ts'
 import { InstarError } from '../errors.ts'
-import { JsonFile } from './json-file.ts'
+import { StateFile } from './state-file.ts'
 import { workspaceId } from './workspaces.ts'
 
 const roles = ['org_admin', 'workspace_admin', 'member'] as const satisfies readonly AppRole[]
@@ -43,7 +42,20 @@ export interface Asked {
 
 /** What each role may do; the first may do everything. A workspace admin and a member act in their own workspace only. */
 const allowed: Readonly<Record<Exclude<AppRole, 'org_admin'>, ReadonlySet<string>>> = {
-  workspace_admin: new Set(['list', 'check', 'call', 'logs', 'connect', 'install', 'remove']),
+  workspace_admin: new Set([
+    'list',
+    'check',
+    'call',
+    'logs',
+    'connect',
+    'install',
+    'configure',
+    'restart',
+    'remove',
+    'see credentials',
+    'set credentials',
+    'remove credentials',
+  ]),
   member: new Set(['list', 'check', 'call', 'connect']),
 }
 
@@ -60,50 +72,42 @@ export function mayDo({ role, workspace }: Principal, asked: Asked): boolean {
  *   tokens   by id: { role, workspace, hash, note, addedAt }
  */
 export class Access {
-  private constructor(private readonly db: Low<State>) {}
+  private constructor(private readonly file: StateFile<State>) {}
 
   /** @throws {InstarError} `STATE_UNREADABLE`, `STATE_DAMAGED` */
   static async open(home: string): Promise<Access> {
-    const db = new Low<State>(new JsonFile(join(home, 'state', 'access.json'), stateSchema), { schema: 1, tokens: {} })
-    await db.read()
-    return new Access(db)
+    const path = join(home, 'state', 'access.json')
+    return new Access(await StateFile.open<State>(path, stateSchema, { schema: 1, tokens: {} }))
   }
 
   /** The token itself is told here, and nowhere again. */
   async add(role: AppRole, workspace: string | null, note: string, at: string): Promise<string> {
     const id = randomBytes(6).toString('hex')
     const secret = randomBytes(32).toString('base64url')
-    this.db.data.tokens[id] = { role, workspace, hash: hashOf(secret), note, addedAt: at }
-    await this.write(id)
+    await this.file.change(({ tokens }) => {
+      tokens[id] = { role, workspace, hash: hashOf(secret), note, addedAt: at }
+    })
     return `instar_${id}_${secret}`
   }
 
   /** @throws {InstarError} `TOKEN_UNKNOWN` */
   async remove(id: string): Promise<void> {
-    if (!Object.hasOwn(this.db.data.tokens, id)) throw new InstarError('TOKEN_UNKNOWN', `there is no token ${id}`)
-    delete this.db.data.tokens[id]
-    await this.db.write()
+    await this.file.change(({ tokens }) => {
+      if (!Object.hasOwn(tokens, id)) throw new InstarError('TOKEN_UNKNOWN', `there is no token ${id}`)
+      delete tokens[id]
+    })
   }
 
   list(): TokenInfo[] {
-    return Object.entries(this.db.data.tokens).map(([token, { hash: _, ...rest }]) => ({ token, ...rest }))
+    return Object.entries(this.file.state.tokens).map(([token, { hash: _, ...rest }]) => ({ token, ...rest }))
   }
 
   /** Whose token this is; null for one that is none, or is known no more. */
   recognise(text: string): Principal | null {
     const [, id = '', secret = ''] = /^instar_([0-9a-f]{12})_([\w-]{43})$/.exec(text) ?? []
-    const known = Object.hasOwn(this.db.data.tokens, id) ? this.db.data.tokens[id]! : null
+    const known = Object.hasOwn(this.file.state.tokens, id) ? this.file.state.tokens[id]! : null
     if (known === null || !timingSafeEqual(Buffer.from(known.hash), Buffer.from(hashOf(secret)))) return null
     return { token: id, role: known.role, workspace: known.workspace }
-  }
-
-  private async write(added: string): Promise<void> {
-    try {
-      await this.db.write()
-    } catch (error) {
-      delete this.db.data.tokens[added]
-      throw error
-    }
   }
 }
 

@@ -141,10 +141,12 @@ export class Gateway {
       timeout: noTimeoutMs,
       ...(token !== undefined && {
         onprogress: (progress) =>
-          void extra.sendNotification({
-            method: 'notifications/progress',
-            params: { ...progress, progressToken: token },
-          } as ServerNotification),
+          void extra
+            .sendNotification({
+              method: 'notifications/progress',
+              params: { ...progress, progressToken: token },
+            } as ServerNotification)
+            .catch(() => {}), // whoever asked is not connected any more
       }),
     }
     const request = { method, ...(params !== undefined && { params }) }

@@ -1,11 +1,10 @@
 import { join } from 'node:path'
-import { Low } from 'lowdb'
 import * as z from 'zod'
 import type { AppInstall } from '../../machines/index.ts'
 import { InstarError } from '../errors.ts'
 import { didYouMean } from '../nearest.ts'
 import { encodeName } from '../releases/layout.ts'
-import { JsonFile } from './json-file.ts'
+import { StateFile } from './state-file.ts'
 
 export const workspaceId = z
   .string()
@@ -43,26 +42,21 @@ type State = z.output<typeof stateSchema>
  *   workspaces   by id: { addedAt, apps: by name: { args, env, credentials, config } }
  */
 export class Workspaces {
-  private changing: Promise<unknown> = Promise.resolve()
   private readonly listeners = new Set<() => void>()
 
   private constructor(
     private readonly home: string,
-    private readonly db: Low<State>,
+    private readonly file: StateFile<State>,
   ) {}
 
-  /** @throws {InstarError} `STATE_UNREADABLE`; `STATE_DAMAGED`: it is left as it is, because nothing else knows what is in it. */
+  /** @throws {InstarError} `STATE_UNREADABLE`, `STATE_DAMAGED` */
   static async open(home: string): Promise<Workspaces> {
-    const db = new Low<State>(new JsonFile(join(home, 'state', 'workspaces.json'), stateSchema), {
-      schema: 1,
-      workspaces: {},
-    })
-    await db.read()
-    return new Workspaces(home, db)
+    const path = join(home, 'state', 'workspaces.json')
+    return new Workspaces(home, await StateFile.open<State>(path, stateSchema, { schema: 1, workspaces: {} }))
   }
 
   list(): readonly string[] {
-    return Object.keys(this.db.data.workspaces).sort()
+    return Object.keys(this.file.state.workspaces).sort()
   }
 
   /** Names and installs of the apps of a workspace. @throws {InstarError} `WORKSPACE_UNKNOWN`, with the nearest name. */
@@ -80,7 +74,7 @@ export class Workspaces {
 
   /** Workspaces that have the app, in the order of their names. */
   having(app: string): readonly string[] {
-    return this.list().filter((workspace) => Object.hasOwn(this.db.data.workspaces[workspace]!.apps, app))
+    return this.list().filter((workspace) => Object.hasOwn(this.file.state.workspaces[workspace]!.apps, app))
   }
 
   /** Absolute path of what an app keeps in a workspace. Neither an upgrade nor a removal touches it. */
@@ -91,7 +85,7 @@ export class Workspaces {
   /** Fine to call twice. */
   async add(workspace: string, at: string): Promise<void> {
     await this.change((state) => {
-      state.workspaces[workspace] ??= { addedAt: at, apps: {} }
+      if (!Object.hasOwn(state.workspaces, workspace)) state.workspaces[workspace] = { addedAt: at, apps: {} }
     })
   }
 
@@ -121,7 +115,7 @@ export class Workspaces {
   }
 
   private known(workspace: string): State['workspaces'][string] {
-    const { workspaces } = this.db.data
+    const { workspaces } = this.file.state
     if (Object.hasOwn(workspaces, workspace)) return workspaces[workspace]!
     throw new InstarError(
       'WORKSPACE_UNKNOWN',
@@ -129,20 +123,8 @@ export class Workspaces {
     )
   }
 
-  /** One change after the other; what could not be written has not happened. */
   private async change(work: (state: State) => void): Promise<void> {
-    const turn = this.changing.then(async () => {
-      const before = structuredClone(this.db.data)
-      try {
-        work(this.db.data)
-        await this.db.write()
-        for (const listener of this.listeners) listener()
-      } catch (error) {
-        this.db.data = before
-        throw error
-      }
-    })
-    this.changing = turn.catch(() => {}) // told to whoever asked for it
-    await turn
+    await this.file.change(work)
+    for (const listener of this.listeners) listener()
   }
 }

@@ -1,7 +1,7 @@
 import { InstarError } from '../errors.ts'
 import type { AppStatus, AppUpgraded, InstanceStatus } from '../managed-apps.ts'
-import { asking, type Command, exit } from './cli.ts'
-import { reachController, reachObserver } from './reach.ts'
+import { asking, type Cli, type Command, exit, failedBy, homeOf, worst } from './cli.ts'
+import { reachController, reachObserver, reachRunning } from './reach.ts'
 import { table } from './text.ts'
 import { tokenOf } from './token.ts'
 
@@ -23,6 +23,42 @@ export const install: Command<[spec: string, args: readonly string[], options: I
   await using controller = await reachController(cli)
   const result = await controller.perform('app.install', { ...params, ...(await tokenOf(cli)) }, asking(cli, spec))
   await cli.output.result(result, () => `${result.app} ${result.version} runs in ${workspace}\n`)
+  return exit.done
+}
+
+interface ConfigureOptions extends Partial<InstallOptions> {
+  readonly workspace: string
+}
+
+export const configure: Command<[name: string, args: readonly string[], options: ConfigureOptions]> = async (
+  cli,
+  name,
+  args,
+  { workspace, env, credential, set },
+) => {
+  const params = {
+    name,
+    workspace,
+    ...(args.length > 0 && { args: [...args] }),
+    ...(env && { env: pairs(env) }),
+    ...(credential && { credentials: pairs(credential) }),
+    ...(set && { config: lists(set) }),
+  }
+  if (Object.keys(params).length === 2) throw new InstarError('USAGE', `what is to be different for ${name}?`)
+  await using controller = await reachController(cli)
+  const result = await controller.perform('app.configure', { ...params, ...(await tokenOf(cli)) }, asking(cli, name))
+  await cli.output.result(result, () => `${result.app} ${result.version} runs in ${workspace} as it was told\n`)
+  return exit.done
+}
+
+export const restart: Command<[name: string, options: { readonly workspace: string }]> = async (
+  cli,
+  name,
+  { workspace },
+) => {
+  await using controller = await reachController(cli)
+  const result = await controller.perform('app.restart', { name, workspace, ...(await tokenOf(cli)) }, cli)
+  await cli.output.result(result, () => `${name} runs anew in ${workspace}\n`)
   return exit.done
 }
 
@@ -64,17 +100,36 @@ export const check: Command<[name: string | undefined]> = async (cli, name) => {
           apps.map(({ app, version, offered, standing, reason }) => [app, version, offered, standing, reason]),
         ),
   )
-  return apps.some(({ standing }) => standing === 'check-failed') ? exit.failed : exit.done
+  const failed = apps.filter(({ standing }) => standing === 'check-failed')
+  return failed.length === 0 ? exit.done : worst(failed.map(({ code }) => failedBy(code)))
 }
 
 interface UpgradeOptions {
   readonly to?: string
+  /** False where it was said not to. */
+  readonly wait: boolean
 }
 
-export const upgrade: Command<[name: string, options: UpgradeOptions]> = async (cli, name, { to }) => {
-  await using controller = await reachController(cli)
+export const upgrade: Command<[name: string, options: UpgradeOptions]> = async (cli, name, { to, wait }) => {
   const params = { name, folder: process.cwd(), ...(to !== undefined && { to }) }
+  if (!wait) return beginUpgrade(cli, params)
+  await using controller = await reachController(cli)
   return tell(cli, await controller.perform('app.upgrade', { ...params, ...(await tokenOf(cli)) }, asking(cli, name)))
+}
+
+/** Goes on in the controller that runs; one of our own would end with this command. */
+async function beginUpgrade(
+  cli: Cli,
+  params: { readonly name: string; readonly folder: string; readonly to?: string },
+): Promise<number> {
+  await using controller = await reachRunning(cli, await homeOf(cli))
+  if (controller === undefined) throw new InstarError('CONTROLLER_NOT_RUNNING', 'no controller would go on with it')
+  const begun = await controller.perform('app.beginUpgrade', { ...params, ...(await tokenOf(cli)) }, cli)
+  await cli.output.result(
+    begun,
+    () => `${begun.app}: begun; \`instar journal show ${begun.run}\` tells how far it is\n`,
+  )
+  return exit.done
 }
 
 export const rollback: Command<[name: string]> = async (cli, name) => {
@@ -82,8 +137,8 @@ export const rollback: Command<[name: string]> = async (cli, name) => {
   return tell(cli, await controller.perform('app.rollback', { name, ...(await tokenOf(cli)) }, asking(cli, name)))
 }
 
-async function tell(cli: Parameters<Command<[]>>[0], result: AppUpgraded): Promise<number> {
-  const { app, outcome, from, to, workspaces, reason } = result
+async function tell(cli: Cli, result: AppUpgraded): Promise<number> {
+  const { app, outcome, from, to, workspaces, code, reason } = result
   await cli.output.result(result, () => {
     const versions = from === null || from === to ? `${to ?? ''}` : `${from} -> ${to ?? ''}`
     const head = `${app}: ${outcome} ${versions}${reason === undefined ? '' : `: ${reason}`}\n`
@@ -91,7 +146,8 @@ async function tell(cli: Parameters<Command<[]>>[0], result: AppUpgraded): Promi
     return head + (rows.length === 0 ? '' : table(['WORKSPACE', 'OUTCOME', 'WHY'], rows))
   })
   if (outcome === 'upgraded' || outcome === 'current') return exit.done
-  return outcome === 'failed' || outcome === 'blocked' ? exit.failed : exit.keptOld
+  if (outcome === 'failed') return failedBy(code)
+  return outcome === 'blocked' ? exit.failed : exit.keptOld
 }
 
 export const remove: Command<[name: string, options: { readonly workspace: string }]> = async (

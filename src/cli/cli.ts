@@ -1,7 +1,8 @@
 import { access } from 'node:fs/promises'
 import { resolve } from 'node:path'
 import type { Config } from '../config.ts'
-import { appDefaults, journalDefaults, pluginDefaults, sessionDefaults } from '../config-defaults.ts'
+import { appDefaults, consoleDefaults, journalDefaults, pluginDefaults, sessionDefaults } from '../config-defaults.ts'
+import { exitCodeOf } from '../errors.ts'
 import { resolveHome } from '../home.ts'
 import type { Globals, Output } from './output.ts'
 
@@ -16,7 +17,19 @@ export interface Cli {
 /** A command's work; answers with the exit code. */
 export type Command<Arguments extends readonly unknown[]> = (cli: Cli, ...args: Arguments) => Promise<number>
 
-export const exit = { done: 0, failed: 1, usage: 2, notRunning: 3, keptOld: 5 } as const
+export const exit = { done: 0, failed: 1, usage: 2, notRunning: 3, keptOld: 5, timedOut: 6 } as const
+
+/** For what was not done because of an error with this code. */
+export function failedBy(code: string | undefined): number {
+  return exitCodeOf(code) === exit.timedOut ? exit.timedOut : exit.failed
+}
+
+const byGravity = [exit.done, exit.usage, exit.keptOld, exit.timedOut, exit.failed]
+
+/** The worst that befell one of several decides. */
+export function worst(exits: readonly number[]): number {
+  return byGravity.findLast((code) => exits.includes(code)) ?? exit.failed
+}
 
 const configName = 'instar.config.json'
 
@@ -43,6 +56,7 @@ export async function configOf(cli: Cli): Promise<Config> {
       plugins: pluginDefaults,
       apps: appDefaults,
       sessions: sessionDefaults,
+      console: consoleDefaults,
       journal: journalDefaults,
     }
   const { loadConfig } = await import('../config.ts')

@@ -1,6 +1,7 @@
+import { exitCodeOf } from '../errors.ts'
 import type { PluginStatus } from '../managed-plugins.ts'
 import type { PluginInstallation, PluginResult } from '../plugin-results.ts'
-import { asking, type Command, exit } from './cli.ts'
+import { asking, type Command, exit, failedBy, worst } from './cli.ts'
 import { reachController, reachObserver } from './reach.ts'
 import { table } from './text.ts'
 
@@ -18,8 +19,7 @@ export const install: Command<[specs: readonly string[], options: InstallOptions
   const params = { specs: [...specs], target, folder: process.cwd(), allOrNothing }
   const { plugins } = await controller.perform('plugin.install', params, asking(cli, specs.join(' ')))
   await cli.output.result({ plugins }, () => plugins.map((one) => textOf(one.plugin ?? one.spec, one)).join(''))
-  const exits = plugins.map(exitOf)
-  return byGravity.findLast((code) => exits.includes(code)) ?? exit.done
+  return worst(plugins.map(exitOf))
 }
 
 export const rollback: Command<[name: string, options: Options]> = async (cli, name, { target }) => {
@@ -46,15 +46,11 @@ const whyOf = (reason: string, code: string | undefined) => (code === undefined 
 
 const hintLine = (hint: string | undefined) => (hint === undefined ? '' : `  hint: ${hint}\n`)
 
-/** The worst that befell one of several decides. */
-const byGravity = [exit.done, exit.usage, exit.keptOld, exit.failed]
-
-const usageCodes = new Set(['PLUGIN_SPEC_INVALID', 'PLUGIN_NAME_INVALID', 'GIT_SPEC_INVALID'])
-
 function exitOf({ outcome, code }: Pick<PluginResult, 'outcome' | 'code'>): number {
   if (outcome === 'installed' || outcome === 'current') return exit.done
-  if (code !== undefined && usageCodes.has(code)) return exit.usage
-  return outcome === 'failed' || outcome === 'blocked' ? exit.failed : exit.keptOld
+  if (exitCodeOf(code) === exit.usage) return exit.usage
+  if (outcome === 'failed') return failedBy(code)
+  return outcome === 'blocked' ? exit.failed : exit.keptOld
 }
 
 export const list: Command<[options: Options]> = async (cli, { target }) => {
@@ -130,6 +126,7 @@ export const check: Command<[options: { readonly apply?: true }]> = async (cli, 
           ]),
         ),
   )
-  if (plugins.some(({ standing }) => standing === 'check-failed')) return exit.failed
+  const failed = plugins.filter(({ standing }) => standing === 'check-failed')
+  if (failed.length > 0) return worst(failed.map(({ code }) => failedBy(code)))
   return plugins.every(({ standing }) => standing === 'current') ? exit.done : exit.keptOld
 }

@@ -35,6 +35,7 @@ export function buildProgram(run: Run): Commander {
   addWorkspace(area(program, 'workspace', 'where an organisation uses its apps'), run)
   addApp(area(program, 'app', 'apps, in one version for the whole organisation'), run)
   addAccess(area(program, 'access', 'who may do what with the apps of an organisation'), run)
+  addCredential(area(program, 'credential', 'the secrets that apps are given'), run)
   addMcp(program, run)
   addJournal(area(program, 'journal', 'what happened, and what is in progress'), run)
   addMachine(area(program, 'machine', 'the statecharts'), run)
@@ -52,7 +53,12 @@ function addOverview(program: Commander, run: Run): void {
   program
     .command('up')
     .description('run the controller in the foreground: check, launch and watch every runtime until Ctrl-C')
-    .action((_, command) => up(globalsOf(command)))
+    .option(
+      '--port <port>',
+      'where HTTP is served on loopback (`console.port` where absent; 0: any that is free)',
+      port,
+    )
+    .action((options, command) => up(globalsOf(command), options))
 
   const status = run(async () => (await import('./status.ts')).status)
   program
@@ -352,6 +358,26 @@ function addApp(app: Commander, run: Run): void {
     .option('--set <key=value...>', 'a setting of the app; several times for one that takes several values')
     .action((spec, args, options, command) => install(globalsOf(command), spec, args, options))
 
+  const configure = run(async () => (await import('./app.ts')).configure)
+  app
+    .command('configure')
+    .description('have an app run otherwise in a workspace; what is not given stays, and no call is lost')
+    .argument('<name>')
+    .argument('[args...]', 'arguments for the app, behind `--`')
+    .addOption(inWorkspace())
+    .option('--env <name=value...>', 'in the environment of the app, instead of what was there')
+    .option('--credential <name=secret...>', 'the same for secrets')
+    .option('--set <key=value...>', 'the same for settings of the app')
+    .action((name, args, options, command) => configure(globalsOf(command), name, args, options))
+
+  const restart = run(async () => (await import('./app.ts')).restart)
+  app
+    .command('restart')
+    .description('replace the process of an app by one of the same version')
+    .argument('<name>')
+    .addOption(inWorkspace())
+    .action((name, options, command) => restart(globalsOf(command), name, options))
+
   const list = run(async () => (await import('./app.ts')).list)
   app
     .command('list')
@@ -371,6 +397,7 @@ function addApp(app: Commander, run: Run): void {
     .description('raise the version for the organisation, in every workspace; no call is lost')
     .argument('<name>')
     .option('--to <version>', 'a dist-tag, range, exact version or path; `latest` where absent')
+    .option('--no-wait', 'answer at once; the controller that runs goes on with it')
     .action((name, options, command) => upgrade(globalsOf(command), name, options))
 
   const rollback = run(async () => (await import('./app.ts')).rollback)
@@ -429,6 +456,35 @@ function addAccess(access: Commander, run: Run): void {
     .description('let a token open nothing any more')
     .argument('<id>')
     .action((id, _, command) => remove(globalsOf(command), id))
+}
+
+function addCredential(credential: Commander, run: Run): void {
+  const inWorkspace = () => new Option('--workspace <id>', 'the workspace').makeOptionMandatory()
+
+  const set = run(async () => (await import('./credential.ts')).set)
+  credential
+    .command('set')
+    .description('keep a secret, from standard input; apps have it from their next start on')
+    .argument('<name>')
+    .addOption(inWorkspace())
+    .option('--from-file <file>', 'read the secret from this file')
+    .option('--note <text>', 'what it is for')
+    .action((name, options, command) => set(globalsOf(command), name, options))
+
+  const list = run(async () => (await import('./credential.ts')).list)
+  credential
+    .command('list')
+    .description('what is kept, without the secrets')
+    .option('--workspace <id>', 'of this workspace only')
+    .action((options, command) => list(globalsOf(command), options))
+
+  const remove = run(async () => (await import('./credential.ts')).remove)
+  credential
+    .command('remove')
+    .description('forget a secret; an app that runs keeps what it was given')
+    .argument('<name>')
+    .addOption(inWorkspace())
+    .action((name, options, command) => remove(globalsOf(command), name, options))
 }
 
 function addMcp(program: Commander, run: Run): void {
@@ -504,6 +560,12 @@ function addMachine(machine: Commander, run: Run): void {
 function sequence(text: string): number {
   const value = Number(text)
   if (!/^\d{1,15}$/.test(text)) throw new InvalidArgumentError('It must be the number of a record.')
+  return value
+}
+
+function port(text: string): number {
+  const value = Number(text)
+  if (!/^\d{1,5}$/.test(text) || value > 65_535) throw new InvalidArgumentError('It must be a port, from 0 to 65535.')
   return value
 }
 

@@ -1,5 +1,5 @@
 import type { CheckResult, RuntimeStatus } from '../managed-runtime.ts'
-import { asking, type Command, exit } from './cli.ts'
+import { asking, type Command, exit, failedBy } from './cli.ts'
 import { reachController, reachObserver } from './reach.ts'
 import { listing, table } from './text.ts'
 
@@ -96,9 +96,9 @@ export function checkText({ runtime, outcome, version, from, code, reason }: Che
 }
 
 /** A newer version that is not taken leaves the old one in use, and says so; not having learned anything is a failure. */
-function checkExit({ outcome }: CheckResult): number {
+function checkExit({ outcome, code }: CheckResult): number {
   if (['staged', 'up-to-date', 'already-staged'].includes(outcome)) return exit.done
-  return outcome === 'check-failed' ? exit.failed : exit.keptOld
+  return outcome === 'check-failed' ? failedBy(code) : exit.keptOld
 }
 
 export const launch: Command<[name: string, args: readonly string[]]> = async (cli, name, args) => {

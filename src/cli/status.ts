@@ -21,13 +21,14 @@ export const status: Command<[]> = async (cli) => {
   if (client === undefined) return stopped(cli, home)
   await using controller = client
   const { pid, version } = controller.controller
-  const { runtimes, daemons, plugins, apps, runs, notices, failure } = await controller.perform('status', {}, cli)
-  const document = { home, controller: { pid, version, failure }, runtimes, daemons, plugins, apps, runs, notices }
+  const { url, runtimes, daemons, plugins, apps, runs, notices, failure } = await controller.perform('status', {}, cli)
+  const document = { home, controller: { pid, version, url, failure }, runtimes, daemons, plugins, apps, runs, notices }
   await cli.output.document(document, () =>
     [
       listing([
         ['home', home],
         ['controller', `${version}, pid ${pid}`],
+        ['address', url ?? undefined],
         ['failure', failure?.message],
       ]),
       section(runtimeTable(runtimes)),

@@ -11,22 +11,31 @@ import { checkText, launchText } from './runtime.ts'
  *
  * A check that fails, or a runtime that does not start, is said and does not end the others.
  */
-export const up: Command<[]> = async (cli) => {
+export const up: Command<[options: { readonly port?: number }]> = async (cli, { port }) => {
   const { output, signal } = cli
   const home = await homeOf(cli)
   const config = await configOf(cli)
-  const [{ openController }, { serveControl }] = await Promise.all([
+  const [{ openController }, { serveControl }, { HttpServer }] = await Promise.all([
     import('../controller.ts'),
     import('../control/serve.ts'),
+    import('../http/server.ts'),
   ])
+  const log = (message: string) => output.detail(message)
+  await using http = await HttpServer.listen({ port: port ?? config.console.port, log })
   const controller = await openController({ home, config, logger: loggerFor(output), signal })
   try {
-    await using server = await serveControl(controller, (message) => output.detail(message))
+    await using server = await serveControl(controller, log)
+    await http.serve(controller)
     const file = (await configFile(cli)) ?? null
     await output.reached(
-      { event: 'up', home: controller.home, pid: process.pid, config: file, control: server.address },
+      { event: 'up', home: controller.home, pid: process.pid, config: file, control: server.address, url: http.url },
       () =>
-        [`home ${controller.home}`, `controller pid ${process.pid}`, `configuration ${file ?? 'none'}`]
+        [
+          `home ${controller.home}`,
+          `controller pid ${process.pid}`,
+          `configuration ${file ?? 'none'}`,
+          `address ${http.url}`,
+        ]
           .map((line) => `${line}\n`)
           .join(''),
     )

@@ -5,6 +5,7 @@ import { InstarError } from '../errors.ts'
 import type { JournalRecord } from '../journal/cursor.ts'
 import type { ManagedAccess } from '../managed-access.ts'
 import type { ManagedApps, ManagedWorkspaces } from '../managed-apps.ts'
+import type { ManagedCredentials } from '../managed-credentials.ts'
 import type { DaemonStatus, ManagedDaemon } from '../managed-daemon.ts'
 import type { ManagedPlugins } from '../managed-plugins.ts'
 import type { ManagedRuntime, RuntimeStatus } from '../managed-runtime.ts'
@@ -26,7 +27,7 @@ export interface VerbContext {
 /** What the verbs need of a controller. */
 export type Served = Pick<
   Controller,
-  'home' | 'journal' | 'state' | 'runtimes' | 'runs' | 'run' | 'stateAt' | 'notices'
+  'home' | 'url' | 'journal' | 'state' | 'runtimes' | 'runs' | 'run' | 'stateAt' | 'notices'
 > & {
   runtime(
     name: string,
@@ -38,9 +39,12 @@ export type Served = Pick<
   readonly apps: Pick<
     ManagedApps,
     | 'install'
+    | 'configure'
+    | 'restart'
     | 'list'
     | 'check'
     | 'upgrade'
+    | 'beginUpgrade'
     | 'rollback'
     | 'remove'
     | 'call'
@@ -50,7 +54,8 @@ export type Served = Pick<
     | 'isAdopted'
   >
   readonly workspaces: Pick<ManagedWorkspaces, 'list' | 'add' | 'remove'>
-  readonly access: Pick<ManagedAccess, 'authorise' | 'refuse' | 'add' | 'list' | 'remove'>
+  readonly access: Pick<ManagedAccess, 'authorise' | 'recognise' | 'refuse' | 'add' | 'list' | 'remove' | 'onRemove'>
+  readonly credentials: Pick<ManagedCredentials, 'set' | 'list' | 'remove'>
   readonly daemons: {
     readonly names: readonly string[]
     get(name?: string): Pick<ManagedDaemon, 'name' | 'status' | 'start' | 'update' | 'restart' | 'stop'>
@@ -77,7 +82,10 @@ const onePlugin = onTarget.extend({ name: z.string().min(1).max(214) })
 const shown = z.strictObject({ token: z.string().min(1).max(1000).optional() })
 const appName = z.string().min(1).max(214)
 const workspaceName = z.string().min(1).max(100)
-const words = z.record(z.string().min(1).max(255), z.string().max(32_768)).default({})
+const credentialName = z.string().min(1).max(256)
+const words = z.record(z.string().min(1).max(255), z.string().max(32_768))
+/** Several values for one name. */
+const settings = z.record(z.string().min(1).max(255), z.array(z.string().max(4096)).max(100))
 
 const recordsPerAnswerMax = 1000
 const noticesShown = 20
@@ -89,6 +97,13 @@ async function listRuntimes(controller: Served): Promise<{ runtimes: RuntimeStat
 async function listDaemons({ daemons }: Served, signal: AbortSignal): Promise<{ daemons: DaemonStatus[] }> {
   return { daemons: await Promise.all(daemons.names.map((name) => daemons.get(name).status({ signal }))) }
 }
+
+const upgrading = shown.extend({
+  name: appName,
+  to: z.string().min(1).max(4096).optional(),
+  /** What a relative path in `to` is resolved against. */
+  folder: z.string().max(4096).optional(),
+})
 
 export const verbs = {
   status: verb({
@@ -102,7 +117,8 @@ export const verbs = {
         controller.plugins.list({ signal }),
         controller.apps.list(),
       ])
-      return { runtimes, daemons, plugins, apps, runs, failure, notices: controller.notices().slice(-noticesShown) }
+      const notices = controller.notices().slice(-noticesShown)
+      return { url: controller.url, runtimes, daemons, plugins, apps, runs, failure, notices }
     },
   }),
   'runtime.list': verb({
@@ -268,9 +284,9 @@ export const verbs = {
       spec: z.string().min(1).max(4096),
       workspace: workspaceName,
       args: z.array(z.string().max(4096)).max(100).default([]),
-      env: words,
-      credentials: words,
-      config: z.record(z.string().min(1).max(255), z.array(z.string().max(4096)).max(100)).default({}),
+      env: words.default({}),
+      credentials: words.default({}),
+      config: settings.default({}),
       folder: z.string().max(4096).optional(),
     }),
     async perform({ access, apps }, { token, spec, ...installing }, { signal, progress }) {
@@ -280,6 +296,27 @@ export const verbs = {
       const isDeciding = principal !== null && principal.role !== 'org_admin' && !(await apps.isAdopted(spec))
       if (isDeciding) throw await access.refuse(principal, asked)
       return apps.install(spec, { ...installing, signal, onProgress: progress })
+    },
+  }),
+  'app.configure': verb({
+    params: shown.extend({
+      name: appName,
+      workspace: workspaceName,
+      args: z.array(z.string().max(4096)).max(100).optional(),
+      env: words.optional(),
+      credentials: words.optional(),
+      config: settings.optional(),
+    }),
+    async perform({ access, apps }, { token, name: app, ...configuring }, { signal, progress }) {
+      await access.authorise(token, { action: 'configure', app, workspace: configuring.workspace })
+      return apps.configure(app, { ...configuring, signal, onProgress: progress })
+    },
+  }),
+  'app.restart': verb({
+    params: shown.extend({ name: appName, workspace: workspaceName }),
+    async perform({ access, apps }, { token, name: app, workspace }, { signal }) {
+      await access.authorise(token, { action: 'restart', app, workspace })
+      return apps.restart({ app, workspace }, { signal })
     },
   }),
   'app.list': verb({
@@ -297,14 +334,17 @@ export const verbs = {
     },
   }),
   'app.upgrade': verb({
-    params: shown.extend({
-      name: appName,
-      to: z.string().min(1).max(4096).optional(),
-      folder: z.string().max(4096).optional(),
-    }),
-    async perform({ access, apps }, { token, name: app, ...upgrading }, { signal, progress }) {
+    params: upgrading,
+    async perform({ access, apps }, { token, name: app, ...wanted }, { signal, progress }) {
       await access.authorise(token, { action: 'upgrade', app })
-      return apps.upgrade(app, { ...upgrading, signal, onProgress: progress })
+      return apps.upgrade(app, { ...wanted, signal, onProgress: progress })
+    },
+  }),
+  'app.beginUpgrade': verb({
+    params: upgrading,
+    async perform({ access, apps }, { token, name: app, ...wanted }) {
+      await access.authorise(token, { action: 'upgrade', app })
+      return apps.beginUpgrade(app, wanted)
     },
   }),
   'app.rollback': verb({
@@ -364,6 +404,34 @@ export const verbs = {
       await access.authorise(token, { action: 'remove tokens' })
       await access.remove(id)
       return { token: id }
+    },
+  }),
+  'credential.set': verb({
+    params: shown.extend({
+      name: credentialName,
+      workspace: workspaceName,
+      secret: z.string(),
+      note: z.string().max(1000).optional(),
+    }),
+    async perform({ access, credentials }, { token, name, workspace, secret, note }) {
+      await access.authorise(token, { action: 'set credentials', workspace })
+      await credentials.set(name, secret, { workspace, note })
+      return { credential: name, workspace }
+    },
+  }),
+  'credential.list': verb({
+    params: shown.extend({ workspace: workspaceName.optional() }),
+    async perform({ access, credentials }, { token, workspace }) {
+      const principal = await access.authorise(token, { action: 'see credentials', workspace })
+      return { credentials: credentials.list({ workspace: workspace ?? principal?.workspace ?? undefined }) }
+    },
+  }),
+  'credential.remove': verb({
+    params: shown.extend({ name: credentialName, workspace: workspaceName }),
+    async perform({ access, credentials }, { token, name, workspace }) {
+      await access.authorise(token, { action: 'remove credentials', workspace })
+      await credentials.remove(name, { workspace })
+      return { credential: name, workspace }
     },
   }),
   /** Delivers `{ session }`, and then what an MCP server says: of a workspace, or without one, of the organisation. */

@@ -1,32 +1,41 @@
 import type { appInstall } from '../../machines/index.ts'
 import { assertKnown, settle } from '../apps/settings.ts'
-import { InstarError } from '../errors.ts'
 import type { EffectsOf } from '../run/flow.ts'
-import { manifestOf } from './adopted-release.ts'
+import { settingsOf } from './adopted-release.ts'
 import type { AppWorld } from './app-world.ts'
 
 /** Serves `machines/app-install.ts`. */
 export const appInstallEffects = (world: AppWorld) =>
   ({
-    adopt: async ({ app, wanted }, { key, signal }) => {
-      const known = await world.adopted(app)
-      if (known !== null) return { release: known, isFirst: false }
+    adopt: async ({ wanted, ...place }, { key, signal }) => {
+      const { app, workspace } = place
+      const before = world.workspaces.apps(workspace)[app] ?? null
+      const known = (before && (await world.releaseIn(place))) ?? (await world.adopted(app))
+      if (known !== null) return { release: known, isFirst: false, before }
       await world.raise(app, wanted, key, signal)
-      return { release: (await world.adopted(app))!, isFirst: true }
+      return { release: (await world.adopted(app))!, isFirst: true, before }
     },
 
     note: async ({ app, workspace, release, install }) => {
-      const found = await world.store.find(app, release)
-      if (found === null) throw new InstarError('RELEASE_INCOMPLETE', `${app} ${release.version} is no longer kept`)
-      const { settings } = await manifestOf(app, found)
-      assertKnown(settings, install)
-      await settle(settings, install, null)
+      const settings = await settingsOf(world, app, release)
+      if (settings !== null) {
+        assertKnown(settings, install)
+        await settle(settings, install, null)
+      }
       await world.workspaces.note(workspace, app, install)
     },
 
-    start: async ({ release, ...place }, { key, signal }) => world.begin(place, release, key, signal),
+    start: async ({ release, before, ...place }, { key, signal }) => {
+      if (before === null) return world.begin(place, release, key, signal)
+      await world.restart(place, key, signal)
+    },
 
-    undo: async ({ release, isFirst, ...place }, { key, signal }) => {
+    undo: async ({ release, isFirst, before, ...place }, { key, signal }) => {
+      if (before !== null) {
+        await world.workspaces.note(place.workspace, place.app, before)
+        if (await world.isDead(place)) await world.restart(place, key, signal)
+        return
+      }
       if ((await world.releaseIn(place)) !== null) await world.ask(place, key, 'stop', signal)
       await world.workspaces.forget(place.workspace, place.app)
       // Another workspace may have adopted it meanwhile.

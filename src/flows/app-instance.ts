@@ -3,21 +3,22 @@ import { commandOf } from '../apps/command.ts'
 import { appEnvironment } from '../apps/environment.ts'
 import { makeDirectories } from '../disk.ts'
 import { errorRecord, InstarError } from '../errors.ts'
-import type { EffectsOf } from '../run/flow.ts'
+import type { EffectContext, EffectsOf } from '../run/flow.ts'
 import { abortable } from '../runtime/pause.ts'
-import { manifestOf } from './adopted-release.ts'
 import { type AppPlace, type AppWorld, appRecordsIn } from './app-world.ts'
+import { runnableRelease } from './runnable-release.ts'
 
 /** Serves `machines/app-instance.ts`. */
 export const instanceEffects = (world: AppWorld) => {
   const { desk } = world
 
-  const begin = async (place: AppPlace, release: AppRelease, key: string, signal: AbortSignal): Promise<AppProcess> => {
+  const begin = async (place: AppPlace, release: AppRelease, context: EffectContext): Promise<AppProcess> => {
+    const { key } = context
     await world.swept
     // Imported when there is an app: the protocol's implementation is large.
     const { AppConnection } = await import('../apps/app-connection.ts')
     const known = desk.connections.get(key)
-    const connection = known ?? (await AppConnection.open(await startOf(world, place, release, key, signal)))
+    const connection = known ?? (await AppConnection.open(await startOf(world, place, release, context)))
     desk.connections.set(key, connection)
     void connection.ended.then(() => desk.connections.delete(key))
     const slot = desk.slot(place)
@@ -34,7 +35,7 @@ export const instanceEffects = (world: AppWorld) => {
   }
 
   return {
-    start: ({ release, ...place }, { key, signal }) => begin(place, release, key, signal),
+    start: ({ release, ...place }, context) => begin(place, release, context),
 
     watch: async ({ process }, { signal }) => {
       const connection = desk.connections.get(process.key)
@@ -64,12 +65,11 @@ export const instanceEffects = (world: AppWorld) => {
   } satisfies EffectsOf<typeof appInstance>
 }
 
-async function startOf(world: AppWorld, place: AppPlace, release: AppRelease, key: string, signal: AbortSignal) {
+async function startOf(world: AppWorld, place: AppPlace, wanted: AppRelease, context: EffectContext) {
+  const { key, signal } = context
   const { app, workspace } = place
-  const { store, workspaces, home, handshakeTimeoutMs } = world
-  const verdict = await store.verify({ name: app, ...release }, { full: true, signal })
-  if (!verdict.whole) throw new InstarError(verdict.code, `${app} ${release.version}: ${verdict.problems.join('; ')}`)
-  const manifest = await manifestOf(app, verdict.release)
+  const { workspaces, home, handshakeTimeoutMs } = world
+  const { release, manifest } = await runnableRelease(world, app, wanted, context)
   const install = workspaces.install(workspace, app)
   const data = workspaces.dataOf(workspace, app)
   await makeDirectories(data)

@@ -9,8 +9,22 @@ import { type AppPlace, type AppWorld, keyOf } from './app-world.ts'
 export function appRuns(
   running: () => Promise<Interpreter>,
   policy: UpgradeInput['policy'],
-): Pick<AppWorld, 'ask' | 'begin' | 'raise' | 'releaseIn'> {
+): Pick<AppWorld, 'ask' | 'begin' | 'isDead' | 'raise' | 'restart' | 'releaseIn'> {
   const instanceOf = (interpreter: Interpreter, place: AppPlace) => interpreter.active('app-instance', keyOf(place))
+
+  const ask: AppWorld['ask'] = async (place, id, wish, signal) => {
+    const interpreter = await running()
+    const instance = instanceOf(interpreter, place)
+    if (instance === undefined)
+      throw new InstarError('APP_UNKNOWN', `${place.app} has no instance in ${place.workspace}`)
+    const { run } = instance
+    if (answerIn(instance, id) === undefined) await interpreter.send(run, eventOf(id, wish) as { type: string }, { id })
+    const isAnswered = (state: RunState) => state.status !== 'active' || answerIn(state, id) !== undefined
+    const state = await until(interpreter, run, isAnswered, { signal })
+    const answer = answerIn(state, id)
+    if (answer === undefined) throw stopped(place)
+    return answer
+  }
 
   return {
     // Effects that go on after a crash begin while the interpreter is still being opened.
@@ -19,19 +33,14 @@ export function appRuns(
       return context === undefined ? null : (context as InstanceContext).release
     },
 
-    ask: async (place, id, wish, signal) => {
-      const interpreter = await running()
-      const instance = instanceOf(interpreter, place)
-      if (instance === undefined)
-        throw new InstarError('APP_UNKNOWN', `${place.app} has no instance in ${place.workspace}`)
-      const { run } = instance
-      if (answerIn(instance, id) === undefined)
-        await interpreter.send(run, eventOf(id, wish) as { type: string }, { id })
-      const isAnswered = (state: RunState) => state.status !== 'active' || answerIn(state, id) !== undefined
-      const state = await until(interpreter, run, isAnswered, { signal })
-      const answer = answerIn(state, id)
-      if (answer === undefined) throw new InstarError('APP_STOPPED', `${place.app} was removed from ${place.workspace}`)
-      return answer
+    isDead: async (place) => instanceOf(await running(), place)?.value === 'dead',
+
+    ask,
+
+    restart: async (place, id, signal) => {
+      const { outcome, failure } = await ask(place, id, 'restart', signal)
+      if (outcome === 'upgraded') return
+      throw failure === null ? stopped(place) : errorFrom(failure)
     },
 
     begin: async (place, release, id, signal) => {
@@ -43,9 +52,7 @@ export function appRuns(
       const state = await until(interpreter, run, isDecided, { signal })
       const { failure } = state.context as InstanceContext
       if (state.tags?.includes('serving')) return
-      throw failure === null
-        ? new InstarError('APP_STOPPED', `${place.app} was removed from ${place.workspace}`)
-        : errorFrom(failure)
+      throw failure === null ? stopped(place) : errorFrom(failure)
     },
 
     raise: async (app, wanted, id, signal) => {
@@ -59,6 +66,8 @@ export function appRuns(
     },
   }
 }
+
+const stopped = ({ app, workspace }: AppPlace) => new InstarError('APP_STOPPED', `${app} was removed from ${workspace}`)
 
 function answerIn({ context }: RunState, id: string): InstanceAnswer | undefined {
   return (context as InstanceContext).answers.find((answer) => answer.id === id)

@@ -8,9 +8,9 @@ import { errorRecord, InstarError } from '../errors.ts'
 import { inParallel } from '../in-parallel.ts'
 import { readManifest } from '../packages/read-manifest.ts'
 import type { EffectContext, EffectsOf } from '../run/flow.ts'
-import { appRelease, manifestOf } from './adopted-release.ts'
+import { appRelease, settingsOf, throughGate } from './adopted-release.ts'
 import type { AppPlace, AppWorld } from './app-world.ts'
-import { blaming, offerFault } from './blame.ts'
+import { blaming, keptFault, offerFault } from './blame.ts'
 import { filling, flushDraft } from './package-draft.ts'
 import { bring, originOf, resolveOffer, unpackOffer } from './package-source.ts'
 
@@ -22,9 +22,9 @@ export const upgradeEffects = (world: AppWorld) => {
     resolve: ({ app, wanted }, { key, signal }) =>
       blaming(offerFault, () => resolveOffer(world, { name: app, wanted, kind: 'app', key }, signal)),
 
-    look: async ({ app, offer }) => ({
+    look: async ({ app, offer }, { signal }) => ({
       before: (await store.pointer(app)).current,
-      release: await provenRelease(world, app, offer),
+      release: await provenRelease(world, app, offer, signal),
     }),
 
     lookBack: async ({ app }) => {
@@ -77,8 +77,10 @@ export const upgradeEffects = (world: AppWorld) => {
     plan: async ({ app, release, except }) => {
       const behind: Behind[] = []
       for (const workspace of world.workspaces.having(app)) {
-        const from = except.includes(workspace) ? null : await world.releaseIn({ app, workspace })
-        if (from !== null && !isSame(from, release)) behind.push({ workspace, from })
+        const place = { app, workspace }
+        const from = except.includes(workspace) ? null : await world.releaseIn(place)
+        if (from === null) continue
+        if (!isSame(from, release) || (await world.isDead(place))) behind.push({ workspace, from })
       }
       return behind
     },
@@ -152,23 +154,26 @@ async function carryInto(
 }
 
 /** @throws {InstarError} `APP_CONFIG_INVALID` where a version asks for what the install does not give. */
-async function assertSettled({ store, workspaces }: AppWorld, { app, workspace }: AppPlace, to: AppRelease) {
-  const release = await store.find(app, to)
-  if (release !== null)
-    await settle((await manifestOf(app, release)).settings, workspaces.install(workspace, app), null)
+async function assertSettled(world: AppWorld, { app, workspace }: AppPlace, to: AppRelease): Promise<void> {
+  const settings = await settingsOf(world, app, to)
+  if (settings !== null) await settle(settings, world.workspaces.install(workspace, app), null)
 }
 
-/** A release that was made of these very bytes, and that this host can run; null where there is none. */
+/** A release that was made of these very bytes and passes the gate; null where there is none, so that it is fetched. */
 async function provenRelease(
-  { store, capabilities }: AppWorld,
+  world: AppWorld,
   app: string,
   { version, integrity }: PackageOffer,
+  signal: AbortSignal,
 ): Promise<AppRelease | null> {
-  const found = (await store.list(app)).find(
-    (release) => release.version === version && release.integrity === integrity,
-  )
-  if (found === undefined) return null
-  const manifest = await manifestOf(app, found)
-  await assertRunnable(manifest, { nodeVersion: process.versions.node, capabilities })
-  return appRelease(app, found)
+  for (const found of await world.store.list(app)) {
+    if (found.version !== version || found.integrity !== integrity) continue
+    try {
+      const { manifest } = await throughGate(world, app, found, signal)
+      return { version, digest: found.digest, exclusive: manifest.exclusive }
+    } catch (error) {
+      if (keptFault(error) === 'environment') throw error
+    }
+  }
+  return null
 }

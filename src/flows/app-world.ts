@@ -2,10 +2,10 @@ import { join } from 'node:path'
 import type { AppRelease, InstanceAnswer } from '../../machines/index.ts'
 import { Access } from '../apps/access.ts'
 import type { AppConnection } from '../apps/app-connection.ts'
+import { Credentials } from '../apps/credentials.ts'
 import { Slot } from '../apps/slot.ts'
 import { Workspaces } from '../apps/workspaces.ts'
 import type { Config } from '../config.ts'
-import { InstarError } from '../errors.ts'
 import type { SignaturePolicy } from '../packages/verify-signatures.ts'
 import { ReleaseStore } from '../releases/store.ts'
 import type { Interpreter } from '../run/interpreter.ts'
@@ -27,6 +27,7 @@ export interface AppWorld {
   readonly store: ReleaseStore
   readonly workspaces: Workspaces
   readonly access: Access
+  readonly credentials: Credentials
   readonly desk: Desk
   /** The registry that the configuration names; npm's own where absent. */
   readonly registry: string | undefined
@@ -44,12 +45,16 @@ export interface AppWorld {
   readonly swept: Promise<void>
   /** Lets the machine of a workspace's instance carry something out, and answers with what became of it. */
   ask(place: AppPlace, id: string, wish: AppRelease | 'stop' | 'restart', signal: AbortSignal): Promise<InstanceAnswer>
+  /** Replaces the process of an instance by one of the same version. @throws why that is not up; the one before serves on then. */
+  restart(place: AppPlace, id: string, signal: AbortSignal): Promise<void>
   /** The organisation's version; null where it has none. */
   adopted(app: string): Promise<AppRelease | null>
   /** Gives the organisation a version of an app that it does not have. `id` names the attempt. */
   raise(app: string, wanted: string, id: string, signal: AbortSignal): Promise<void>
   /** Begins an instance, and resolves when it serves. @throws why it does not. */
   begin(place: AppPlace, release: AppRelease, id: string, signal: AbortSignal): Promise<void>
+  /** Whether its instance has been given up. */
+  isDead(place: AppPlace): Promise<boolean>
   /** What runs, or is to run, in a workspace; null where the app has no instance there. */
   releaseIn(place: AppPlace): Promise<AppRelease | null>
 }
@@ -61,6 +66,8 @@ export const appRecordsIn = (home: string) => join(home, 'apps', 'processes')
 export class Desk {
   private readonly slots = new Map<string, Slot>()
   readonly connections = new Map<string, AppConnection>()
+  /** What was pulled anew for a release that is not good any more, by its digest. */
+  readonly pulled = new Map<string, Promise<AppRelease>>()
 
   /** @param waitMs How long a call waits for a process. */
   constructor(private readonly waitMs: number) {}
@@ -91,14 +98,16 @@ export interface AppWorldOptions {
 export async function openAppWorld(
   home: string,
   { apps, registry }: Config,
-  { observe, credential = unknownCredential, running }: AppWorldOptions,
+  { observe, credential, running }: AppWorldOptions,
 ): Promise<AppWorld> {
   const store = await ReleaseStore.open({ home, kind: 'app' })
+  const credentials = await Credentials.open(home)
   return {
     home,
     store,
     workspaces: await Workspaces.open(home),
     access: await Access.open(home),
+    credentials,
     desk: new Desk(apps.callWaitMs),
     registry,
     signatures: apps.policy.signatures,
@@ -106,7 +115,7 @@ export async function openAppWorld(
     handshakeTimeoutMs: apps.handshakeTimeoutMs,
     drainMs: apps.drainMs,
     keep: apps.policy.keep,
-    credential,
+    credential: credential ?? (async (name, { workspace }) => credentials.secret(workspace, name)),
     // Their pipes ended with the controller that started them, so nobody can use them any more.
     swept: observe ? Promise.resolve() : swept(home),
     adopted: (app) => adoptedRelease(store, app),
@@ -118,8 +127,4 @@ function swept(home: string): Promise<void> {
   const sweeping = sweepChildren(appRecordsIn(home), new Set())
   sweeping.catch(() => {}) // told by every start that waits for it
   return sweeping
-}
-
-async function unknownCredential(name: string): Promise<never> {
-  throw new InstarError('CREDENTIAL_UNKNOWN', `no secret is kept under the name "${name}"`)
 }

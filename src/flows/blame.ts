@@ -42,6 +42,12 @@ export function offerFault(error: unknown): Fault {
   return (error instanceof InstarError && offerFaults[error.code]) || 'environment'
 }
 
+/** What a release that is kept is refused for: its own bytes, what became of them on the disk, or the world around it. */
+export function keptFault(error: unknown): Fault {
+  const isBroken = error instanceof InstarError && ['RELEASE_DAMAGED', 'RELEASE_INCOMPLETE'].includes(error.code)
+  return isBroken ? 'refused' : offerFault(error)
+}
+
 /** What a failed start says about the release that was started. */
 export function startFault(error: unknown): Fault {
   if (!(error instanceof InstarError)) return 'environment'

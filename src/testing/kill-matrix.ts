@@ -78,9 +78,9 @@ export interface KillMatrixReport {
  *
  * Every scenario is run once undisturbed. From what it did, points are chosen for each transition: in its effect, after
  * the effect and before its record is durable, and right after the record, which is before the next effect. At each of
- * them a real process is killed once, and started again until the run has ended. Then one home goes through all of
- * them, killed at each transition again and again: at the same step of the effect, in the middle of writing the record,
- * or while it recovers. At last some runs are killed at random moments.
+ * them a real process is killed once, few of them and far apart in one home, and started again until the run has ended.
+ * Then one home goes through all of them, killed at each transition again and again: at the same step of the effect, in
+ * the middle of writing the record, or while it recovers. At last some runs are killed at random moments.
  *
  * Whatever happened, the run must end where the machine says that it may, no record may change or get lost that was
  * durable once, nothing may have been shown that was not, and the checks must pass.
@@ -215,7 +215,8 @@ class Matrix {
     random: () => number,
   ): readonly Case[] {
     const { sparing = false } = this.options
-    const once: Case[] = []
+    const once: KillPoint[] = []
+    const names = new Map<KillPoint, string>()
     const inTurn: KillPoint[] = []
     for (const [at, { record, passages }] of fresh.entries()) {
       const after = record.seq - 1
@@ -225,13 +226,10 @@ class Matrix {
       const unrecorded: KillPoint = { after, step: 'commit', how: 'before' }
       const torn: KillPoint = { after, step: 'commit', how: 'torn' }
       const recorded: KillPoint = { after, step: 'commit', how: 'after' }
-      for (const point of sparing ? [] : [...chosen, unrecorded, recorded])
-        once.push({
-          scenario,
-          name: `killed ${point.how} ${labelOf(point, own)} of "${passages.join(', ')}"`,
-          fates: [point],
-          certain: point.step === 'commit',
-        })
+      for (const point of sparing ? [] : [...chosen, unrecorded, recorded]) {
+        once.push(point)
+        names.set(point, `${point.how} ${labelOf(point, own)} of "${passages.join(', ')}"`)
+      }
       const inRecovery: KillPoint = { after, step: 1 + Math.floor(random() * recoverySteps), how: 'before' }
       const unfinished = chosen.at(-1) ?? unrecorded
       const repeatedly = [
@@ -241,7 +239,11 @@ class Matrix {
       ]
       inTurn.push(...repeatedly[at % repeatedly.length]!.slice(sparing ? -1 : 0), recorded)
     }
-    return [...once, { scenario, name: 'killed at each of its transitions in turn', fates: inTurn }]
+    const apart = farApart(once, pointsInAHome).map((fates): Case => {
+      const name = `killed ${fates.map((point) => names.get(point)).join(', then ')}`
+      return { scenario, name, fates, certain: fates[0]!.step === 'commit' }
+    })
+    return [...apart, { scenario, name: 'killed at each of its transitions in turn', fates: inTurn }]
   }
 
   private async untilItEnds(subject: Subject, fates: Case['fates']) {
@@ -310,8 +312,17 @@ const labels = (deaths: readonly Step[]) =>
 /** So that the run gets on between them. */
 const killsInARow = 5
 
+/** A life costs a tenth of a second of a core, and a home that was killed once needs one more to end. */
+const pointsInAHome = 3
+
 /** About so many changes a program makes before its effects go on. */
 const recoverySteps = 8
+
+/** In groups of up to `size` whose members stand as far from each other as can be; their order is kept. */
+function farApart<Item>(items: readonly Item[], size: number): Item[][] {
+  const count = Math.ceil(items.length / size)
+  return Array.from({ length: count }, (_, group) => items.filter((_, at) => at % count === group))
+}
 
 /** `count` of them, spread evenly from a random start; their order is kept. */
 function sample<Item>(items: readonly Item[], count: number, random: () => number): Item[] {

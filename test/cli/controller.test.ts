@@ -2,9 +2,11 @@ import { existsSync } from 'node:fs'
 import { readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
+import { serveControl } from '../../src/control/serve.ts'
+import { FakeController, staged } from '../support/fake-controller.ts'
 import { FaultyDisk } from '../support/faulty-disk.ts'
 import { Host, server } from '../support/host.ts'
-import { linesOf, type Started, start } from '../support/instar.ts'
+import { linesOf, run, type Started, start, temporary } from '../support/instar.ts'
 
 // The command line with a controller: the one that runs, or one of its own. Real processes, a registry on loopback.
 
@@ -65,9 +67,9 @@ test('up says for a person what it did, and Ctrl-C ends it with 130 and everythi
   const up = on(host, 'up')
   await up.says('tool: runs 1.0.0 (bundled), pid')
   expect(up.said.stdout).toMatch(
-    /^home .*\ncontroller pid \d+\nconfiguration .*\ntool: check-failed.*\ntool: runs 1\.0\.0 \(bundled\), pid \d+, http:.*\n$/,
+    /^home .*\ncontroller pid \d+\nconfiguration .*\naddress http:.*\ntool: check-failed.*\ntool: runs 1\.0\.0 \(bundled\), pid \d+, http:.*\n$/,
   )
-  const url = up.said.stdout.match(/http:\S+/)![0]
+  const url = up.said.stdout.match(/(?<=pid \d+, )http:\S+/)![0]
   up.child.kill('SIGINT')
   expect((await up.ended).code).toBe(130)
   expect(await answers(url)).toBe(false)
@@ -267,4 +269,17 @@ test('the journal is read, followed through controllers that come and go, shown 
   expect(await on(host, 'journal', 'verify').ended).toMatchObject({ code: 0, stdout: expect.stringMatching(/sound/) })
   expect(await on(host, 'journal', 'repair').ended).toMatchObject({ code: 0 })
   expect(await readdir(join(host.home, 'journal'))).not.toHaveLength(0)
+})
+
+test.each([
+  ['REGISTRY_TIMEOUT', 6],
+  ['REGISTRY_UNREACHABLE', 1],
+])('a check that %s kept from learning anything ends with %d', async (code, expected) => {
+  const home = await temporary()
+  const controller = new FakeController(home)
+  controller.check = async () => ({ ...staged, outcome: 'check-failed', version: null, code, reason: 'so it was' })
+  await using _ = await serveControl(controller)
+  const { code: ended, stdout } = await run(['--home', home, 'runtime', 'check', 'tool', '--json'])
+  expect(JSON.parse(stdout)).toMatchObject({ type: 'result', outcome: 'check-failed', code })
+  expect(ended).toBe(expected)
 })

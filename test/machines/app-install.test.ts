@@ -7,7 +7,7 @@ import { play } from '../support/play.ts'
 const install = { args: [], env: {}, credentials: {}, config: {} }
 const input = { app: 'notes', workspace: 'a', wanted: 'latest', install }
 const release = { version: '1.0.0', digest: 'd1', exclusive: false }
-const adopted = done('adopt', { release, isFirst: false })
+const adopted = done('adopt', { release, isFirst: false, before: null })
 
 type Events = Parameters<typeof transcript>[2]
 const story = (...events: Events) => transcript(appInstall, input, events)

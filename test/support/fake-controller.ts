@@ -15,6 +15,8 @@ export class FakeController implements Served {
 
   constructor(readonly home: string) {}
 
+  readonly url = null
+
   append(count = 1): void {
     for (let left = count; left > 0; left--) this.records.push({ seq: this.records.length + 1 })
     this.appended.emit('append')
@@ -62,6 +64,10 @@ export class FakeController implements Served {
 
   get workspaces(): Served['workspaces'] {
     throw new InstarError('WORKSPACE_UNKNOWN', 'there is none here')
+  }
+
+  get credentials(): Served['credentials'] {
+    throw new InstarError('CREDENTIAL_UNKNOWN', 'there is none here')
   }
 
   readonly daemons: Served['daemons'] = {
