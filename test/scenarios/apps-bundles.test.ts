@@ -11,6 +11,7 @@ import type { Controller, ControllerOptions } from '../../src/controller.ts'
 import { appCode } from '../support/apps/app-code.ts'
 import { type BundleOptions, bundle, bundleManifest, mcpb } from '../support/apps/bundle.ts'
 import { Host } from '../support/host.ts'
+import { eventually } from '../support/sessions/eventually.ts'
 import { systemProgram } from '../support/system-program.ts'
 import { zip } from '../support/zip.ts'
 
@@ -384,6 +385,35 @@ test('7: a registry app is replaced by what lies at a path only where that path 
   await apps.rollback('notes')
   expect(await apps.check()).toMatchObject([{ version: '1.0.0', offered: '1.0.0', standing: 'current' }])
   expect(await versions(controller, 'a', 'b')).toEqual(['1.0.0', '1.0.0'])
+})
+
+test('7: one that is damaged is not made whole by what a registry has under its name', async () => {
+  const controller = await organisation(['a'])
+  await controller.apps.install(await made('1.0.0'), { workspace: 'a' })
+  await controller.close()
+  host.registry.publish('notes', '1.0.0', { 'index.mjs': appCode('1.0.0') }, { bin: 'index.mjs' })
+  const [folder] = await readdir(join(host.home, 'releases', 'app', 'notes'))
+  const entry = join(host.home, 'releases', 'app', 'notes', folder!, 'content', 'bundle', 'server', 'index.mjs')
+  await writeFile(entry, appCode('evil'))
+  const { apps } = await open()
+  await eventually(async () => (await apps.list())[0]!.workspaces[0]!.failure !== null, 'the reason')
+  expect((await apps.list())[0]!.workspaces[0]!.failure).toMatchObject({ code: 'RELEASE_DAMAGED' })
+  expect(host.registry.requests).toEqual([])
+})
+
+test('settings are changed while it runs; wrong ones leave what runs as it is', async () => {
+  const controller = await organisation(['a'])
+  const { apps } = controller
+  await apps.install(await made('1.0.0', settings()), { workspace: 'a', config: { word: ['one'] } })
+  await apps.configure('notes', { workspace: 'a', config: { word: ['two'], count: ['3'] } })
+  const { args, pid } = await facts(controller, 'a')
+  expect([args[0], args[3]]).toEqual(['--word=two', '3'])
+  const wrong: Record<string, string[]>[] = [{}, { word: ['x'], count: ['99'] }, { word: ['x'], key: ['a secret'] }]
+  for (const config of wrong)
+    await expect(apps.configure('notes', { workspace: 'a', config })).rejects.toMatchObject({
+      code: 'APP_CONFIG_INVALID',
+    })
+  expect((await facts(controller, 'a')).pid).toBe(pid)
 })
 
 test('a bundle of another app is not taken for it', async () => {
