@@ -5,7 +5,7 @@ import { effect, type Failure, failureOf } from './effect.ts'
 export interface AppInstallInput {
   readonly app: string
   readonly workspace: string
-  /** What the organisation gets where it does not have the app yet: a dist-tag, a range or an exact version. */
+  /** What the organisation gets where it does not have the app yet: a dist-tag, a range, an exact version, or where the bytes are. */
   readonly wanted: string
   readonly install: AppInstall
 }
@@ -58,7 +58,7 @@ export const appInstall = setup({
   },
   actors: {
     adopt: effect<Place & { wanted: string }, { release: AppRelease; isFirst: boolean; before: AppInstall | null }>(),
-    note: effect<Place & { install: AppInstall }, void>(),
+    note: effect<Place & { release: AppRelease; install: AppInstall }, void>(),
     start: effect<Place & { release: AppRelease; before: AppInstall | null }, void>(),
     undo: effect<Place & { release: AppRelease | null; isFirst: boolean; before: AppInstall | null }, void>(),
   },
@@ -78,7 +78,7 @@ export const appInstall = setup({
     app: input?.app ?? '',
     workspace: input?.workspace ?? '',
     wanted: input?.wanted ?? '',
-    install: input?.install ?? { args: [], env: {}, credentials: {} },
+    install: input?.install ?? { args: [], env: {}, credentials: {}, config: {} },
     before: null,
     release: null,
     isFirst: false,
@@ -103,11 +103,12 @@ export const appInstall = setup({
       },
     },
     noting: {
-      description: 'What the install was given is kept, for every version that will run here.',
+      description:
+        'What the install was given is what the app asks for; it is kept, for every version that will run here.',
       invoke: {
         id: 'note',
         src: 'note',
-        input: ({ context }) => ({ ...place(context), install: context.install }),
+        input: ({ context }) => ({ ...place(context), release: context.release!, install: context.install }),
         onDone: 'starting',
         onError: { target: 'undoing', actions: 'keepFailure' },
       },

@@ -1,7 +1,8 @@
 import { assign, emit, setup } from 'xstate'
 import type { AppRelease, InstanceOutcome } from './app.ts'
 import { effect, type Failure, failureOf } from './effect.ts'
-import { faultOf, type Offer, type ReleaseRef } from './runtime.ts'
+import type { PackageOffer } from './package.ts'
+import { faultOf, type ReleaseRef } from './runtime.ts'
 
 export interface UpgradePolicy {
   /** How many workspaces are replaced at the same time. */
@@ -12,7 +13,7 @@ export interface UpgradePolicy {
 
 export interface UpgradeInput {
   readonly app: string
-  /** A dist-tag, a range or an exact version; null for the version that the organisation had before. */
+  /** A dist-tag, a range, an exact version, or where the bytes are; null for the version that the organisation had before. */
   readonly wanted: string | null
   readonly policy: UpgradePolicy
 }
@@ -55,8 +56,10 @@ export interface UpgradeResult {
 }
 
 export interface UpgradeContext extends UpgradeInput {
-  readonly offer: Offer | null
+  readonly offer: PackageOffer | null
   readonly draft: string | null
+  /** Of what was fetched. */
+  readonly integrity: string | null
   readonly release: AppRelease | null
   /** What the organisation had before. */
   readonly before: ReleaseRef | null
@@ -79,12 +82,18 @@ export interface UpgradeNotice {
   readonly failure: Failure | null
 }
 
-type Fetched = { readonly app: string; readonly offer: Offer; readonly draft: string }
+type Fetched = {
+  readonly app: string
+  readonly offer: PackageOffer
+  readonly draft: string
+  readonly integrity: string
+}
 
-const fetched = ({ context: { app, offer, draft } }: { context: UpgradeContext }): Fetched => ({
+const fetched = ({ context: { app, offer, draft, integrity } }: { context: UpgradeContext }): Fetched => ({
   app,
   offer: offer!,
   draft: draft!,
+  integrity: integrity!,
 })
 
 const hasFailed = ({ outcome }: WorkspaceResult) => outcome === 'kept' || outcome === 'dead'
@@ -119,10 +128,10 @@ export const appUpgrade = setup({
     emitted: {} as UpgradeNotice,
   },
   actors: {
-    resolve: effect<{ app: string; wanted: string }, Offer>(),
-    look: effect<{ app: string; offer: Offer }, { before: ReleaseRef | null; release: AppRelease | null }>(),
+    resolve: effect<{ app: string; wanted: string }, PackageOffer>(),
+    look: effect<{ app: string; offer: PackageOffer }, { before: ReleaseRef | null; release: AppRelease | null }>(),
     lookBack: effect<{ app: string }, { before: ReleaseRef; release: AppRelease }>(),
-    fetch: effect<{ app: string; offer: Offer }, { draft: string }>(),
+    fetch: effect<{ app: string; offer: PackageOffer }, { draft: string; integrity: string }>(),
     gate: effect<Fetched, void>(),
     seal: effect<Fetched, AppRelease>(),
     plan: effect<{ app: string; release: AppRelease; except: readonly string[] }, readonly Behind[]>(),
@@ -178,6 +187,7 @@ export const appUpgrade = setup({
     policy: input?.policy ?? { parallel: 1, rollbackWhenFailed: 1 },
     offer: null,
     draft: null,
+    integrity: null,
     release: null,
     before: null,
     behind: [],
@@ -244,7 +254,7 @@ export const appUpgrade = setup({
         id: 'fetch',
         src: 'fetch',
         input: ({ context: { app, offer } }) => ({ app, offer: offer! }),
-        onDone: { target: 'gating', actions: assign({ draft: ({ event }) => event.output.draft }) },
+        onDone: { target: 'gating', actions: assign(({ event }) => event.output) },
         onError: { target: 'sorting', actions: 'keepFailure' },
       },
     },

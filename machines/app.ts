@@ -19,8 +19,10 @@ export interface AppProcess extends ReleaseRef {
 export interface AppInstall {
   readonly args: readonly string[]
   readonly env: Readonly<Record<string, string>>
-  /** By the name of the variable: the name under which the secret is kept. */
+  /** By the name of the variable, or of what the app lets its user decide: the name under which the secret is kept. */
   readonly credentials: Readonly<Record<string, string>>
+  /** What the app lets its user decide, by the app's names for it. Never a secret: those are credentials. */
+  readonly config: Readonly<Record<string, readonly string[]>>
 }
 
 /** What became of a wish to have another version, or the same one anew, in one workspace. */

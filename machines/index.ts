@@ -51,6 +51,7 @@ export type {
 } from './daemon-takeover.ts'
 export type { Failure } from './effect.ts'
 export { effect, failureOf } from './effect.ts'
+export type * from './package.ts'
 export type * from './plugin.ts'
 export type { InstallContext, InstallInput, InstallNotice, InstallOutcome, InstallResult } from './plugin-install.ts'
 export type { RemoveInput, RemoveNotice, RemoveResult } from './plugin-remove.ts'

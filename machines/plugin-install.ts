@@ -1,6 +1,7 @@
 import { assign, emit, setup } from 'xstate'
 import { effect, type Failure, failureOf } from './effect.ts'
-import type { Found, Installed, PluginChange, PluginOffer } from './plugin.ts'
+import type { PackageOffer } from './package.ts'
+import type { Found, Installed, PluginChange } from './plugin.ts'
 import { faultOf, type ReleaseRef } from './runtime.ts'
 
 export interface InstallInput {
@@ -28,7 +29,7 @@ export interface InstallResult {
 }
 
 export interface InstallContext extends InstallInput {
-  readonly offer: PluginOffer | null
+  readonly offer: PackageOffer | null
   readonly draft: string | null
   /** Of what was fetched. */
   readonly integrity: string | null
@@ -63,7 +64,7 @@ export type InstallNotice =
 
 type Place = { readonly plugin: string; readonly target: string }
 
-type Fetched = Place & { readonly offer: PluginOffer; readonly draft: string; readonly integrity: string }
+type Fetched = Place & { readonly offer: PackageOffer; readonly draft: string; readonly integrity: string }
 
 const fetched = ({ context: { plugin, target, offer, draft, integrity } }: { context: InstallContext }): Fetched => ({
   plugin,
@@ -99,10 +100,10 @@ export const pluginInstall = setup({
     emitted: {} as InstallNotice,
   },
   actors: {
-    resolve: effect<Place & { wanted: string }, PluginOffer>(),
-    look: effect<Place & { offer: PluginOffer }, { before: Found; release: ReleaseRef | null }>(),
+    resolve: effect<Place & { wanted: string }, PackageOffer>(),
+    look: effect<Place & { offer: PackageOffer }, { before: Found; release: ReleaseRef | null }>(),
     lookBack: effect<Place, { before: Found; staged: Installed }>(),
-    fetch: effect<Place & { offer: PluginOffer }, { draft: string; integrity: string }>(),
+    fetch: effect<Place & { offer: PackageOffer }, { draft: string; integrity: string }>(),
     verify: effect<Fetched, void>(),
     seal: effect<Fetched, ReleaseRef>(),
     stage: effect<Place & { release: ReleaseRef }, Installed>(),

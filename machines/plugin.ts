@@ -1,27 +1,5 @@
 /** Words that the plugin machines share. Plain data only: all of it is journaled. */
 
-/** Where the bytes of a plugin come from. */
-export type PluginSource =
-  | {
-      readonly kind: 'registry'
-      readonly tarball: string
-      readonly registry: string
-      readonly signatures: readonly { readonly keyid: string; readonly sig: string }[]
-    }
-  /** Absolute path of a gzipped tar archive, or of a folder, on the controller's machine. */
-  | { readonly kind: 'tarball' | 'folder'; readonly path: string }
-  /** What git is given to find the repository, and the whole name of the commit. */
-  | { readonly kind: 'git'; readonly url: string; readonly commit: string }
-
-/** One exact version of a plugin. */
-export interface PluginOffer {
-  readonly name: string
-  readonly version: string
-  /** SSRI text; null where it is learned from the bytes: only a registry says it before. */
-  readonly integrity: string | null
-  readonly source: PluginSource
-}
-
 /** A tree on a target, by the name of its folder there, and as its seal says; empty texts where it has none. */
 export interface Installed {
   readonly folder: string

@@ -91,6 +91,10 @@ export const codes = {
     retry: false,
     hint: 'The package is not a whole gzipped tar archive. It must be published again.',
   },
+  BUNDLE_INVALID: {
+    retry: false,
+    hint: 'The bundle is no whole zip archive, or one that can be understood in two ways. It must be packed again: `mcpb pack`.',
+  },
   TREE_TOO_LARGE: { retry: false, hint: 'The package unpacks to more than the limit. Raise the limit if it should.' },
   TREE_TOO_MANY_FILES: {
     retry: false,
@@ -310,7 +314,21 @@ export const codes = {
     exit: 2,
     hint: 'Use small letters, digits, ".", "_" and "-", at most 63, with a letter or digit first.',
   },
-  APP_SPEC_INVALID: { retry: false, exit: 2, hint: 'Give NAME or NAME@RANGE, as npm writes them.' },
+  APP_SPEC_INVALID: {
+    retry: false,
+    exit: 2,
+    hint: 'Give NAME, NAME@RANGE, a folder, a .tgz or an .mcpb file with ./ or / before it, NAME@file:PATH, or NAME@ and a repository such as git+https://….',
+  },
+  APP_LOCAL: {
+    retry: false,
+    exit: 2,
+    hint: 'Say where the version is that it is to have: `instar app upgrade NAME --to ./newer.mcpb`.',
+  },
+  APP_CONFIG_INVALID: {
+    retry: false,
+    exit: 2,
+    hint: 'Give a value by --set KEY=VALUE, and a secret by --credential KEY=NAME, under which the host keeps it.',
+  },
   APP_CALL_FAILED: { retry: false, hint: 'The app itself has answered so.' },
   PERMISSION_DENIED: {
     retry: false,

@@ -19,6 +19,8 @@ import { publishedOffer } from './flows/published-offer.ts'
 import { held } from './held.ts'
 import type { Asked } from './managed-runtime.ts'
 import { didYouMean } from './nearest.ts'
+import { isElsewhere, isPath, readSpec, readWanted } from './packages/spec.ts'
+import type { Release } from './releases/seal.ts'
 import { concluded } from './run/concluded.ts'
 import type { Interpreter } from './run/interpreter.ts'
 import { outputOf } from './run/run.ts'
@@ -27,8 +29,19 @@ export interface AppInstalling extends Asked {
   readonly workspace: string
   readonly args?: readonly string[] | undefined
   readonly env?: Readonly<Record<string, string>> | undefined
-  /** By the name of the variable: the name under which the secret is kept. */
+  /** By the name of the variable, or of a setting that is a secret: the name under which it is kept. */
   readonly credentials?: Readonly<Record<string, string>> | undefined
+  /** What the app lets its user decide, by its own names for it. No secrets: those are credentials. */
+  readonly config?: Readonly<Record<string, readonly string[]>> | undefined
+  /** What relative paths are resolved against. Default: the working directory. */
+  readonly folder?: string | undefined
+}
+
+export interface AppUpgrading extends Asked {
+  /** A dist-tag, a range, an exact version, or where the bytes are. Default `latest`. */
+  readonly to?: string | undefined
+  /** What relative paths are resolved against. Default: the working directory. */
+  readonly folder?: string | undefined
 }
 
 /** What is not given stays. */
@@ -52,6 +65,10 @@ export interface AppStatus {
   readonly previous: string | null
   /** That it is to stay at this version, and why. */
   readonly pin: { readonly version: string; readonly note: string; readonly at: string } | null
+  /** A registry, or where else on the controller's machine, or in which repository, the version was found. */
+  readonly source: string | null
+  /** `local`: no registry has published it, and none is asked about it. */
+  readonly origin: 'registry' | 'local' | null
   readonly workspaces: readonly InstanceStatus[]
 }
 
@@ -76,9 +93,10 @@ export interface AppUpgraded {
 export interface AppCheck {
   readonly app: string
   readonly version: string
-  /** Null where that could not be learned. */
+  /** Null where that could not be learned, and where nobody was asked. */
   readonly offered: string | null
-  readonly standing: 'current' | 'behind' | 'pinned' | 'check-failed'
+  /** `local`: it did not come from a registry, so none was asked. */
+  readonly standing: 'current' | 'behind' | 'pinned' | 'local' | 'check-failed'
   readonly code?: string
   readonly reason?: string
 }
@@ -99,15 +117,18 @@ export class ManagedApps {
   /**
    * Gives a workspace an app, in the version that the organisation has; where it has none, in the one that `spec` names.
    *
-   * @param spec `NAME` or `NAME@RANGE`.
-   * @throws {InstarError} `APP_SPEC_INVALID`, `WORKSPACE_UNKNOWN`, `APP_INSTALLED`; why it is refused: nothing is
-   *   installed then; `ABORTED`.
+   * @param spec `NAME`, `NAME@RANGE`, `NAME@file:PATH`, `NAME@` and a git repository, or a path of a folder, a `.tgz` file
+   *   or an MCP bundle.
+   * @throws {InstarError} `APP_SPEC_INVALID`, `WORKSPACE_UNKNOWN`, `APP_INSTALLED`; `APP_CONFIG_INVALID`, which names the
+   *   setting, and why else it is refused: nothing is installed then; `ABORTED`.
    */
   async install(spec: string, installing: AppInstalling): Promise<{ app: string; workspace: string; version: string }> {
-    const { workspace, signal, onProgress, args = [], env = {}, credentials = {} } = installing
-    const { app, wanted } = readAppSpec(spec)
-    const install = readInstall({ args, env, credentials })
+    const { workspace, signal, onProgress, folder = process.cwd() } = installing
+    const { args = [], env = {}, credentials = {}, config = {} } = installing
     const { world } = this.host
+    world.workspaces.apps(workspace)
+    const install = readInstall({ args, env, credentials, config })
+    const { name: app, wanted } = await readSpec(spec, folder, specRules)
     if (Object.hasOwn(world.workspaces.apps(workspace), app))
       throw new InstarError('APP_INSTALLED', `${workspace} has ${app} already`)
     const place = { app, workspace }
@@ -138,9 +159,16 @@ export class ManagedApps {
     return place
   }
 
-  /** Whether the organisation has a version of what `spec` names. @throws {InstarError} `APP_SPEC_INVALID` */
+  /**
+   * Whether the organisation has a version of what `spec` names. What lies at a path is not looked at for that, so one that
+   * names nothing else is none.
+   *
+   * @throws {InstarError} `APP_SPEC_INVALID`
+   */
   async isAdopted(spec: string): Promise<boolean> {
-    return (await this.host.world.adopted(readAppSpec(spec).app)) !== null
+    if (isPath(spec)) return false
+    const { name } = await readSpec(spec, '/', specRules)
+    return (await this.host.world.adopted(name)) !== null
   }
 
   /** Takes an app from a workspace; what it keeps there stays. @throws {InstarError} `WORKSPACE_UNKNOWN`, `APP_UNKNOWN`. */
@@ -159,10 +187,19 @@ export class ManagedApps {
     return Promise.all(
       names.map(async (app) => {
         const [{ current, previous }, { pin }] = await Promise.all([store.pointer(app), store.state(app)])
+        const release = current === null ? null : await store.find(app, current)
         const workspaces = this.host.world.workspaces
           .having(app)
           .flatMap((workspace) => this.instance({ app, workspace }) ?? [])
-        return { app, version: current?.version ?? null, previous: previous?.version ?? null, pin, workspaces }
+        return {
+          app,
+          version: current?.version ?? null,
+          previous: previous?.version ?? null,
+          source: release?.source ?? null,
+          origin: release === null ? null : originOf(release),
+          pin,
+          workspaces,
+        }
       }),
     )
   }
@@ -175,8 +212,11 @@ export class ManagedApps {
     const names = name === undefined ? await this.names() : [await this.known(name)]
     const checks: AppCheck[] = []
     for (const app of names) {
-      const { current } = await this.host.world.store.pointer(app)
-      if (current !== null) checks.push(await this.checkOne(app, current.version, signal))
+      const { store } = this.host.world
+      const { current } = await store.pointer(app)
+      if (current === null) continue
+      if (await this.isLocal(app)) checks.push({ app, version: current.version, offered: null, standing: 'local' })
+      else checks.push(await this.checkOne(app, current.version, signal))
     }
     return checks
   }
@@ -185,18 +225,23 @@ export class ManagedApps {
    * Raises an app's version for the organisation and carries it into every workspace. Who asks while the same is under way
    * gets its answer.
    *
-   * @throws {InstarError} `APP_UNKNOWN`; `APP_PINNED`; `ABORTED`.
+   * @throws {InstarError} `APP_UNKNOWN`; `APP_PINNED`; `APP_LOCAL` where it did not come from a registry, and `to` does not say where
+   *   else a version is; `GIT_SPEC_INVALID`; `ABORTED`.
    */
-  async upgrade(name: string, { to = 'latest', ...asked }: Asked & { readonly to?: string | undefined } = {}) {
-    return this.change(await this.free(name), to, asked)
+  async upgrade(
+    name: string,
+    { to = 'latest', folder = process.cwd(), ...asked }: AppUpgrading = {},
+  ): Promise<AppUpgraded> {
+    const { app, wanted } = await this.wantedOf(name, to, folder)
+    return this.change(app, wanted, asked)
   }
 
-  /** Begins the same and answers at once: `run` names it. @throws {InstarError} `APP_UNKNOWN` */
-  async beginUpgrade(name: string, { to = 'latest' }: { readonly to?: string | undefined } = {}) {
-    const app = await this.free(name)
+  /** Begins the same and answers at once: `run` names it. @throws {InstarError} `APP_UNKNOWN`, `APP_PINNED`, `APP_LOCAL`, `GIT_SPEC_INVALID` */
+  async beginUpgrade(name: string, { to = 'latest', folder = process.cwd() }: Omit<AppUpgrading, keyof Asked> = {}) {
+    const { app, wanted } = await this.wantedOf(name, to, folder)
     const { run } = await this.host.interpreter.start('app-upgrade', {
       key: app,
-      input: { app, wanted: to, policy: this.host.policy } satisfies UpgradeInput,
+      input: { app, wanted, policy: this.host.policy } satisfies UpgradeInput,
       busy: 'wait',
     })
     return { app, outcome: 'begun' as const, run }
@@ -343,6 +388,22 @@ export class ManagedApps {
     }
   }
 
+  private async wantedOf(name: string, to: string, folder: string) {
+    const app = await this.free(name)
+    const wanted = await readWanted(to, folder)
+    // What a registry has under this name is another's.
+    if (!isElsewhere(wanted) && (await this.isLocal(app)))
+      throw new InstarError('APP_LOCAL', `${app} did not come from a registry, so none has a newer one`)
+    return { app, wanted }
+  }
+
+  private async isLocal(app: string): Promise<boolean> {
+    const { store } = this.host.world
+    const { current } = await store.pointer(app)
+    const release = current === null ? null : await store.find(app, current)
+    return release !== null && originOf(release) === 'local'
+  }
+
   private instance(place: AppPlace): InstanceStatus | null {
     const run = this.host.interpreter.active('app-instance', keyOf(place))
     if (run === undefined) return null
@@ -441,12 +502,14 @@ export async function adjustWorkspace(interpreter: Interpreter, input: Workspace
   if (failure !== null) throw errorFrom(failure)
 }
 
-function readAppSpec(text: string): { readonly app: string; readonly wanted: string } {
-  const [, app = '', wanted = 'latest'] = /^((?:@[^@/]+\/)?[^@/]+)(?:@(.+))?$/.exec(text) ?? []
-  if (!/^(@[a-z0-9~][a-z0-9._~-]*\/)?[a-z0-9~][a-z0-9._~-]*$/.test(app) || app.length > 214)
-    throw new InstarError('APP_SPEC_INVALID', `${JSON.stringify(text.slice(0, 200))} names no app`)
-  return { app, wanted }
+const specRules = { kind: 'app', assertName: assertAppName } as const
+
+function assertAppName(name: string): void {
+  if (!/^(@[a-z0-9~][a-z0-9._~-]*\/)?[a-z0-9~][a-z0-9._~-]*$/.test(name) || name.length > 214)
+    throw new InstarError('APP_SPEC_INVALID', `${JSON.stringify(name.slice(0, 200))} names no app`)
 }
+
+const originOf = ({ published }: Release) => (published ? 'registry' : 'local')
 
 function readInstall(given: object): AppInstall {
   const read = installSchema.safeParse(given)

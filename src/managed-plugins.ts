@@ -1,7 +1,7 @@
 import type {
   InstallInput,
   InstallResult,
-  PluginOffer,
+  PackageOffer,
   ReleaseRef,
   RemoveResult,
   SetResult,
@@ -10,6 +10,7 @@ import type { Subscription } from './config.ts'
 import { errorRecord, InstarError, type InstarErrorCode } from './errors.ts'
 import type { Asked } from './managed-runtime.ts'
 import { didYouMean } from './nearest.ts'
+import { type PackageSpec, readSpec } from './packages/spec.ts'
 import {
   memberOf,
   type PluginInstallation,
@@ -23,7 +24,6 @@ import {
 import { assertPluginName } from './plugins/layout.ts'
 import { sealOf } from './plugins/read.ts'
 import { spareTrees } from './plugins/spare.ts'
-import { type PluginSpec, readSpec } from './plugins/spec.ts'
 import type { Shelf, Surveyed, Target } from './plugins/target.ts'
 import type { Targets } from './plugins/targets.ts'
 import { concluded } from './run/concluded.ts'
@@ -100,12 +100,14 @@ export interface PluginsHost {
   /** How many trees besides the live and the previous one a target keeps. */
   readonly keep: number
   /** Which exact version is meant. */
-  resolve(plugin: string, wanted: string, signal: AbortSignal): Promise<PluginOffer>
+  resolve(plugin: string, wanted: string, signal: AbortSignal): Promise<PackageOffer>
   /** The names of what a release contributes; null where the home does not have it. */
   contributions(plugin: string, release: ReleaseRef): Promise<readonly string[] | null>
 }
 
 const defaultTarget = 'local'
+
+const specRules = { kind: 'plugin', assertName: assertPluginName } as const
 
 /** The plugins on targets, through runs of their machines. What is done to one plugin on one target is done in turns. */
 export class ManagedPlugins {
@@ -128,7 +130,7 @@ export class ManagedPlugins {
    */
   async install(spec: string, { target = defaultTarget, folder = process.cwd(), ...asked }: PluginAsked = {}) {
     const place = this.place(target)
-    return this.installOne(await readSpec(spec, folder), place, asked)
+    return this.installOne(await readSpec(spec, folder, specRules), place, asked)
   }
 
   /**
@@ -141,10 +143,10 @@ export class ManagedPlugins {
   async installEach(specs: readonly string[], { allOrNothing = false, ...asked }: SetAsked = {}) {
     const { target = defaultTarget, folder = process.cwd() } = asked
     const place = this.place(target)
-    const read = await Promise.all(specs.map((spec) => readSpec(spec, folder).catch(specFailure)))
+    const read = await Promise.all(specs.map((spec) => readSpec(spec, folder, specRules).catch(specFailure)))
     const isRefused = read.some((one) => 'refusal' in one)
     const results: PluginResult[] = []
-    if (allOrNothing && !isRefused) return this.installTogether(specs, read as PluginSpec[], place, asked)
+    if (allOrNothing && !isRefused) return this.installTogether(specs, read as PackageSpec[], place, asked)
     for (const [at, spec] of specs.entries()) {
       const one = read[at]!
       if ('refusal' in one) results.push({ ...nothingInstalled(target), spec, outcome: 'rejected', ...one.refusal })
@@ -328,13 +330,13 @@ export class ManagedPlugins {
     return { name, address, at: this.host.targets.at(address) }
   }
 
-  private installOne({ name: plugin, wanted }: PluginSpec, place: Place, asked: Asked): Promise<PluginInstallation> {
+  private installOne({ name: plugin, wanted }: PackageSpec, place: Place, asked: Asked): Promise<PluginInstallation> {
     return this.inTurn(plugin, place, () => this.run({ plugin, wanted }, place, asked))
   }
 
   private async installTogether(
     specs: readonly string[],
-    read: readonly PluginSpec[],
+    read: readonly PackageSpec[],
     place: Place,
     asked: Asked,
   ): Promise<PluginResult[]> {
@@ -432,7 +434,7 @@ function placesOf(machine: string, context: unknown): string[] {
 }
 
 /** Of a run that broke, nobody knows what it has left; of the others of a set it says nothing. */
-function broken(error: unknown, { name: plugin }: PluginSpec, target: string): PluginInstallation {
+function broken(error: unknown, { name: plugin }: PackageSpec, target: string): PluginInstallation {
   if (!(error instanceof InstarError) || error.code !== 'INTERNAL') throw error
   return { ...nothingInstalled(target), plugin, outcome: 'blocked', ...told(errorRecord(error)) }
 }

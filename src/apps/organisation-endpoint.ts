@@ -3,6 +3,7 @@ import type { Transport } from '@modelcontextprotocol/sdk/shared/transport.js'
 import * as z from 'zod'
 import { errorRecord } from '../errors.ts'
 import { packageVersion } from '../package-info.ts'
+import { isElsewhere, isPath } from '../packages/spec.ts'
 import type { Endpoint } from './endpoints.ts'
 
 /** What an organisation's apps are managed by. */
@@ -19,6 +20,8 @@ const input = {
     .string()
     .min(1)
     .max(256)
+    // What a registry has published is for whoever manages; what else may run here is for a person.
+    .refine((version) => !isPath(version) && !isElsewhere(version), 'must be one that a registry has')
     .optional()
     .describe('A dist-tag, a range or an exact version; the latest if absent.'),
 }

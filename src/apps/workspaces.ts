@@ -16,8 +16,13 @@ const environment = z.record(z.string().regex(/^[A-Za-z_]\w{0,254}$/), z.string(
 export const installSchema = z.strictObject({
   args: z.array(z.string().max(4096)).max(100).default([]),
   env: environment.default({}),
-  /** By the name of the variable: the name under which the secret is kept. The secret itself is nowhere in the home's state. */
-  credentials: z.record(z.string().regex(/^[A-Za-z_]\w{0,254}$/), z.string().min(1).max(256)).default({}),
+  /**
+   * By the name of the variable, or of a setting that is a secret: the name under which it is kept. The secret itself is
+   * nowhere in the home's state.
+   */
+  credentials: z.record(z.string().regex(/^[A-Za-z_][\w.-]{0,254}$/), z.string().min(1).max(256)).default({}),
+  /** By the name of a setting. */
+  config: z.record(z.string().min(1).max(255), z.array(z.string().max(4096)).max(100)).default({}),
 })
 
 const stateSchema = z.strictObject({
@@ -34,7 +39,7 @@ type State = z.output<typeof stateSchema>
  * The workspaces of an organisation and what is installed in each, format 1: `state/workspaces.json`, one JSON object that
  * is replaced as a whole.
  *
- *   workspaces   by id: { addedAt, apps: by name: { args, env, credentials } }
+ *   workspaces   by id: { addedAt, apps: by name: { args, env, credentials, config } }
  */
 export class Workspaces {
   private readonly listeners = new Set<() => void>()

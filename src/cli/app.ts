@@ -9,15 +9,17 @@ interface InstallOptions {
   readonly workspace: string
   readonly env?: readonly string[]
   readonly credential?: readonly string[]
+  readonly set?: readonly string[]
 }
 
 export const install: Command<[spec: string, args: readonly string[], options: InstallOptions]> = async (
   cli,
   spec,
   args,
-  { workspace, env = [], credential = [] },
+  { workspace, env = [], credential = [], set = [] },
 ) => {
-  const params = { spec, workspace, args: [...args], env: pairs(env), credentials: pairs(credential) }
+  const given = { args: [...args], env: pairs(env), credentials: pairs(credential), config: lists(set) }
+  const params = { spec, workspace, folder: process.cwd(), ...given }
   await using controller = await reachController(cli)
   const result = await controller.perform('app.install', { ...params, ...(await tokenOf(cli)) }, asking(cli, spec))
   await cli.output.result(result, () => `${result.app} ${result.version} runs in ${workspace}\n`)
@@ -32,7 +34,7 @@ export const configure: Command<[name: string, args: readonly string[], options:
   cli,
   name,
   args,
-  { workspace, env, credential },
+  { workspace, env, credential, set },
 ) => {
   const params = {
     name,
@@ -40,6 +42,7 @@ export const configure: Command<[name: string, args: readonly string[], options:
     ...(args.length > 0 && { args: [...args] }),
     ...(env && { env: pairs(env) }),
     ...(credential && { credentials: pairs(credential) }),
+    ...(set && { config: lists(set) }),
   }
   if (Object.keys(params).length === 2) throw new InstarError('USAGE', `what is to be different for ${name}?`)
   await using controller = await reachController(cli)
@@ -67,12 +70,15 @@ export const list: Command<[]> = async (cli) => {
 }
 
 export function appTable(apps: readonly AppStatus[]): string {
-  const rows = apps.flatMap(({ app, version, previous, workspaces }) =>
+  const rows = apps.flatMap(({ app, version, previous, source, workspaces }) =>
     workspaces.length === 0
-      ? [[app, version, previous, '', '', '']]
-      : workspaces.map((one, at) => [...(at === 0 ? [app, version, previous] : ['', '', '']), ...instanceRow(one)]),
+      ? [[app, version, previous, source, '', '', '']]
+      : workspaces.map((one, at) => [
+          ...(at === 0 ? [app, version, previous, source] : ['', '', '', '']),
+          ...instanceRow(one),
+        ]),
   )
-  return table(['APP', 'VERSION', 'BEFORE', 'WORKSPACE', 'RUNS', 'STATE'], rows)
+  return table(['APP', 'VERSION', 'BEFORE', 'FROM', 'WORKSPACE', 'RUNS', 'STATE'], rows)
 }
 
 function instanceRow({ workspace, version, state, failure }: InstanceStatus): string[] {
@@ -105,14 +111,17 @@ interface UpgradeOptions {
 }
 
 export const upgrade: Command<[name: string, options: UpgradeOptions]> = async (cli, name, { to, wait }) => {
-  const params = { name, ...(to !== undefined && { to }) }
+  const params = { name, folder: process.cwd(), ...(to !== undefined && { to }) }
   if (!wait) return beginUpgrade(cli, params)
   await using controller = await reachController(cli)
   return tell(cli, await controller.perform('app.upgrade', { ...params, ...(await tokenOf(cli)) }, asking(cli, name)))
 }
 
 /** Goes on in the controller that runs; one of our own would end with this command. */
-async function beginUpgrade(cli: Cli, params: { readonly name: string; readonly to?: string }): Promise<number> {
+async function beginUpgrade(
+  cli: Cli,
+  params: { readonly name: string; readonly folder: string; readonly to?: string },
+): Promise<number> {
   await using controller = await reachRunning(cli, await homeOf(cli))
   if (controller === undefined) throw new InstarError('CONTROLLER_NOT_RUNNING', 'no controller would go on with it')
   const begun = await controller.perform('app.beginUpgrade', { ...params, ...(await tokenOf(cli)) }, cli)
@@ -199,14 +208,19 @@ export const logs: Command<[workspace: string, app: string]> = async (cli, works
   return exit.done
 }
 
-function pairs(words: readonly string[]): Record<string, string> {
-  return Object.fromEntries(
-    words.map((word) => {
-      const at = word.indexOf('=')
-      if (at < 1) throw new InstarError('USAGE', `"${word}" is not NAME=VALUE`)
-      return [word.slice(0, at), word.slice(at + 1)]
-    }),
-  )
+const pairs = (words: readonly string[]) => Object.fromEntries(words.map(pair))
+
+/** All values that a name was given. */
+function lists(words: readonly string[]): Record<string, string[]> {
+  const lists = new Map<string, string[]>()
+  for (const [name, value] of words.map(pair)) lists.set(name, [...(lists.get(name) ?? []), value])
+  return Object.fromEntries(lists)
+}
+
+function pair(word: string): readonly [name: string, value: string] {
+  const at = word.indexOf('=')
+  if (at < 1) throw new InstarError('USAGE', `"${word}" is not NAME=VALUE`)
+  return [word.slice(0, at), word.slice(at + 1)]
 }
 
 function readJson(text: string): Record<string, unknown> {

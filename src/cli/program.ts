@@ -350,11 +350,12 @@ function addApp(app: Commander, run: Run): void {
   app
     .command('install')
     .description("give a workspace an app, in the organisation's version where it has one")
-    .argument('<spec>', 'NAME or NAME@RANGE')
+    .argument('<spec>', 'NAME, NAME@RANGE, or the path of a folder, a .tgz file or an .mcpb bundle')
     .argument('[args...]', 'arguments for the app, behind `--`')
     .addOption(inWorkspace())
     .option('--env <name=value...>', 'in the environment of the app, always')
     .option('--credential <name=secret...>', 'in its environment, too: the secret that is kept under this name')
+    .option('--set <key=value...>', 'a setting of the app; several times for one that takes several values')
     .action((spec, args, options, command) => install(globalsOf(command), spec, args, options))
 
   const configure = run(async () => (await import('./app.ts')).configure)
@@ -366,6 +367,7 @@ function addApp(app: Commander, run: Run): void {
     .addOption(inWorkspace())
     .option('--env <name=value...>', 'in the environment of the app, instead of what was there')
     .option('--credential <name=secret...>', 'the same for secrets')
+    .option('--set <key=value...>', 'the same for settings of the app')
     .action((name, args, options, command) => configure(globalsOf(command), name, args, options))
 
   const restart = run(async () => (await import('./app.ts')).restart)
@@ -394,7 +396,7 @@ function addApp(app: Commander, run: Run): void {
     .command('upgrade')
     .description('raise the version for the organisation, in every workspace; no call is lost')
     .argument('<name>')
-    .option('--to <version>', 'a dist-tag, range or exact version; `latest` where absent')
+    .option('--to <version>', 'a dist-tag, range, exact version or path; `latest` where absent')
     .option('--no-wait', 'answer at once; the controller that runs goes on with it')
     .action((name, options, command) => upgrade(globalsOf(command), name, options))
 

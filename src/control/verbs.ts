@@ -86,6 +86,8 @@ const appName = z.string().min(1).max(214)
 const workspaceName = z.string().min(1).max(100)
 const credentialName = z.string().min(1).max(256)
 const words = z.record(z.string().min(1).max(255), z.string().max(32_768))
+/** Several values for one name. */
+const settings = z.record(z.string().min(1).max(255), z.array(z.string().max(4096)).max(100))
 
 const recordsPerAnswerMax = 1000
 const noticesShown = 20
@@ -97,6 +99,13 @@ async function listRuntimes(controller: Served): Promise<{ runtimes: RuntimeStat
 async function listDaemons({ daemons }: Served, signal: AbortSignal): Promise<{ daemons: DaemonStatus[] }> {
   return { daemons: await Promise.all(daemons.names.map((name) => daemons.get(name).status({ signal }))) }
 }
+
+const upgrading = shown.extend({
+  name: appName,
+  to: z.string().min(1).max(4096).optional(),
+  /** What a relative path in `to` is resolved against. */
+  folder: z.string().max(4096).optional(),
+})
 
 export const verbs = {
   status: verb({
@@ -279,6 +288,8 @@ export const verbs = {
       args: z.array(z.string().max(4096)).max(100).default([]),
       env: words.default({}),
       credentials: words.default({}),
+      config: settings.default({}),
+      folder: z.string().max(4096).optional(),
     }),
     async perform({ access, apps }, { token, spec, ...installing }, { signal, progress }) {
       const asked = { action: 'install', app: spec, workspace: installing.workspace }
@@ -296,6 +307,7 @@ export const verbs = {
       args: z.array(z.string().max(4096)).max(100).optional(),
       env: words.optional(),
       credentials: words.optional(),
+      config: settings.optional(),
     }),
     async perform({ access, apps }, { token, name: app, ...configuring }, { signal, progress }) {
       await access.authorise(token, { action: 'configure', app, workspace: configuring.workspace })
@@ -324,17 +336,17 @@ export const verbs = {
     },
   }),
   'app.upgrade': verb({
-    params: shown.extend({ name: appName, to: z.string().min(1).max(256).optional() }),
-    async perform({ access, apps }, { token, name: app, to }, { signal, progress }) {
+    params: upgrading,
+    async perform({ access, apps }, { token, name: app, ...wanted }, { signal, progress }) {
       await access.authorise(token, { action: 'upgrade', app })
-      return apps.upgrade(app, { to, signal, onProgress: progress })
+      return apps.upgrade(app, { ...wanted, signal, onProgress: progress })
     },
   }),
   'app.beginUpgrade': verb({
-    params: shown.extend({ name: appName, to: z.string().min(1).max(256).optional() }),
-    async perform({ access, apps }, { token, name: app, to }) {
+    params: upgrading,
+    async perform({ access, apps }, { token, name: app, ...wanted }) {
       await access.authorise(token, { action: 'upgrade', app })
-      return apps.beginUpgrade(app, { to })
+      return apps.beginUpgrade(app, wanted)
     },
   }),
   'app.rollback': verb({

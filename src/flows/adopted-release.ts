@@ -1,7 +1,7 @@
 import type { AppRelease, ReleaseRef } from '../../machines/index.ts'
 import { type AppManifest, assertRunnable, readAppManifest } from '../apps/manifest.ts'
+import type { Settings } from '../apps/settings.ts'
 import { InstarError } from '../errors.ts'
-import { readManifest } from '../packages/read-manifest.ts'
 import type { Release } from '../releases/seal.ts'
 import type { ReleaseStore } from '../releases/store.ts'
 import type { AppWorld } from './app-world.ts'
@@ -19,7 +19,18 @@ export async function appRelease(app: string, release: Release): Promise<AppRele
 }
 
 async function manifestOf(app: string, { content, version }: Release) {
-  return readAppManifest(content, await readManifest(content, { name: app, version }))
+  return readAppManifest(content, { name: app, version })
+}
+
+/** What a kept release lets its user decide; nothing where it cannot be read, which whoever starts it will be told. */
+export async function settingsOf(
+  { store }: Pick<AppWorld, 'store'>,
+  app: string,
+  ref: ReleaseRef,
+): Promise<Settings | null> {
+  const release = await store.find(app, ref)
+  const manifest = release === null ? null : await manifestOf(app, release).catch(() => null)
+  return manifest?.settings ?? null
 }
 
 /**
@@ -37,6 +48,6 @@ export async function throughGate(
   if (!verdict.whole) throw new InstarError(verdict.code, `${app} ${ref.version}: ${verdict.problems.join('; ')}`)
   const { release } = verdict
   const manifest = await manifestOf(app, release)
-  await assertRunnable(release.content, manifest, { nodeVersion: process.versions.node, capabilities })
+  await assertRunnable(manifest, { nodeVersion: process.versions.node, capabilities })
   return { release, manifest }
 }

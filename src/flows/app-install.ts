@@ -1,5 +1,7 @@
 import type { appInstall } from '../../machines/index.ts'
+import { assertKnown, settle } from '../apps/settings.ts'
 import type { EffectsOf } from '../run/flow.ts'
+import { settingsOf } from './adopted-release.ts'
 import type { AppWorld } from './app-world.ts'
 
 /** Serves `machines/app-install.ts`. */
@@ -14,7 +16,14 @@ export const appInstallEffects = (world: AppWorld) =>
       return { release: (await world.adopted(app))!, isFirst: true, before }
     },
 
-    note: async ({ app, workspace, install }) => world.workspaces.note(workspace, app, install),
+    note: async ({ app, workspace, release, install }) => {
+      const settings = await settingsOf(world, app, release)
+      if (settings !== null) {
+        assertKnown(settings, install)
+        await settle(settings, install, null)
+      }
+      await world.workspaces.note(workspace, app, install)
+    },
 
     start: async ({ release, before, ...place }, { key, signal }) => {
       if (before === null) return world.begin(place, release, key, signal)

@@ -1,10 +1,9 @@
-import { join } from 'node:path'
 import type { AppProcess, AppRelease, appInstance } from '../../machines/index.ts'
+import { commandOf } from '../apps/command.ts'
 import { appEnvironment } from '../apps/environment.ts'
 import { makeDirectories } from '../disk.ts'
 import { errorRecord, InstarError } from '../errors.ts'
 import type { EffectContext, EffectsOf } from '../run/flow.ts'
-import { fill } from '../runtime/fill.ts'
 import { abortable } from '../runtime/pause.ts'
 import { type AppPlace, type AppWorld, appRecordsIn } from './app-world.ts'
 import { runnableRelease } from './runnable-release.ts'
@@ -71,25 +70,18 @@ async function startOf(world: AppWorld, place: AppPlace, wanted: AppRelease, con
   const { app, workspace } = place
   const { workspaces, home, handshakeTimeoutMs } = world
   const { release, manifest } = await runnableRelease(world, app, wanted, context)
-  const { args, env, credentials } = workspaces.install(workspace, app)
+  const install = workspaces.install(workspace, app)
   const data = workspaces.dataOf(workspace, app)
   await makeDirectories(data)
-  const secrets = Object.entries(credentials).map(
+  const secrets = Object.entries(install.credentials).map(
     async ([variable, name]) => [variable, await world.credential(name, place)] as const,
   )
+  const command = await commandOf(manifest, install, data, Object.fromEntries(await Promise.all(secrets)))
   return {
     name: `${app} in ${workspace}`,
     release: { version: release.version, digest: release.digest },
     handshakeTimeoutMs,
     signal,
-    child: {
-      key,
-      recordDirectory: appRecordsIn(home),
-      executable: process.execPath,
-      args: [join(release.content, manifest.entry), ...[...manifest.args, ...args].map((arg) => fill(arg, { data }))],
-      cwd: data,
-      env: { ...manifest.env, ...env, ...Object.fromEntries(await Promise.all(secrets)), INSTAR_APP_DATA: data },
-      inherited: appEnvironment(),
-    },
+    child: { ...command, key, recordDirectory: appRecordsIn(home), cwd: data, inherited: appEnvironment() },
   }
 }

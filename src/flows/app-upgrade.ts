@@ -1,24 +1,26 @@
 import { createHash } from 'node:crypto'
 import { join } from 'node:path'
-import type { AppRelease, appUpgrade, Behind, Offer, WorkspaceResult } from '../../machines/index.ts'
+import type { AppRelease, appUpgrade, Behind, PackageOffer, WorkspaceResult } from '../../machines/index.ts'
 import { installDependencies } from '../apps/dependencies.ts'
 import { assertRunnable, readAppManifest } from '../apps/manifest.ts'
+import { settle } from '../apps/settings.ts'
 import { errorRecord, InstarError } from '../errors.ts'
 import { inParallel } from '../in-parallel.ts'
+import { readManifest } from '../packages/read-manifest.ts'
 import type { EffectContext, EffectsOf } from '../run/flow.ts'
-import { appRelease, throughGate } from './adopted-release.ts'
-import type { AppWorld } from './app-world.ts'
+import { appRelease, settingsOf, throughGate } from './adopted-release.ts'
+import type { AppPlace, AppWorld } from './app-world.ts'
 import { blaming, keptFault, offerFault } from './blame.ts'
-import { download, filling, flushDraft, unpackChecked } from './package-draft.ts'
-import { publishedOffer } from './published-offer.ts'
+import { filling, flushDraft } from './package-draft.ts'
+import { bring, originOf, resolveOffer, unpackOffer } from './package-source.ts'
 
 /** Serves `machines/app-upgrade.ts`. */
 export const upgradeEffects = (world: AppWorld) => {
   const { store } = world
 
   return {
-    resolve: ({ app, wanted }, { signal }) =>
-      blaming(offerFault, () => publishedOffer(world, { name: app, wanted }, signal)),
+    resolve: ({ app, wanted }, { key, signal }) =>
+      blaming(offerFault, () => resolveOffer(world, { name: app, wanted, kind: 'app', key }, signal)),
 
     look: async ({ app, offer }, { signal }) => ({
       before: (await store.pointer(app)).current,
@@ -38,9 +40,10 @@ export const upgradeEffects = (world: AppWorld) => {
       blaming(offerFault, async () => {
         await using draft = await store.draft(app, key, { signal })
         return await filling(draft, async () => {
-          await download(draft, offer, { signal, progress })
+          // What it depends on is installed beside it anew, whatever lies there now.
+          const integrity = await bring(offer, draft, { signal, progress, leaveOut: ['node_modules'] })
           await flushDraft(draft, `${app} ${offer.version}`)
-          return { draft: key }
+          return { draft: key, integrity }
         })
       }),
 
@@ -49,20 +52,26 @@ export const upgradeEffects = (world: AppWorld) => {
         const { signatures, registry, capabilities } = world
         progress({ phase: 'verifying', version: offer.version })
         await using draft = await store.draft(app, key, { signal })
-        const manifest = await readAppManifest(draft.content, await unpackChecked(draft, offer, { signatures, signal }))
-        await assertRunnable(draft.content, manifest, { nodeVersion: process.versions.node, capabilities })
-        progress({ phase: 'dependencies', version: offer.version })
-        await installDependencies(draft.content, { registry, cache: join(draft.scratch, 'cache') })
+        await unpackOffer(draft, offer, { signatures, signal })
+        // What has no package.json is read as a bundle, which only a bundle may be.
+        if (offer.source.kind !== 'bundle') await readManifest(draft.content, offer)
+        const manifest = await readAppManifest(draft.content, offer)
+        await assertRunnable(manifest, { nodeVersion: process.versions.node, capabilities })
+        // A bundle brings all it needs.
+        if (offer.source.kind !== 'bundle') {
+          progress({ phase: 'dependencies', version: offer.version })
+          await installDependencies(draft.content, { registry, cache: join(draft.scratch, 'cache') })
+        }
         signal.throwIfAborted()
         await flushDraft(draft, `${app} ${offer.version}`)
       }),
 
-    seal: ({ app, offer, draft: key }, { signal, progress }) =>
+    seal: ({ app, offer, draft: key, integrity }, { signal, progress }) =>
       blaming(offerFault, async () => {
-        const { version, integrity, registry } = offer
+        const { version } = offer
         progress({ phase: 'sealing', version })
         await using draft = await store.draft(app, key, { signal })
-        return appRelease(app, await draft.seal({ version, integrity, source: registry, signal }))
+        return appRelease(app, await draft.seal({ version, integrity, ...originOf(offer), signal }))
       }),
 
     plan: async ({ app, release, except }) => {
@@ -131,6 +140,8 @@ async function carryInto(
   // The same after a crash, so that what was carried out is not asked for again.
   const id = createHash('sha256').update(`${key} ${workspace} ${to.digest}`).digest('hex').slice(0, 32)
   try {
+    // Before anything is paused for it.
+    await assertSettled(world, place, to)
     const { outcome, failure } = await world.ask(place, id, to, signal)
     if (outcome === 'stopped') return null
     progress({ phase: 'rolling', workspace, outcome })
@@ -142,11 +153,17 @@ async function carryInto(
   }
 }
 
+/** @throws {InstarError} `APP_CONFIG_INVALID` where a version asks for what the install does not give. */
+async function assertSettled(world: AppWorld, { app, workspace }: AppPlace, to: AppRelease): Promise<void> {
+  const settings = await settingsOf(world, app, to)
+  if (settings !== null) await settle(settings, world.workspaces.install(workspace, app), null)
+}
+
 /** A release that was made of these very bytes and passes the gate; null where there is none, so that it is fetched. */
 async function provenRelease(
   world: AppWorld,
   app: string,
-  { version, integrity }: Offer,
+  { version, integrity }: PackageOffer,
   signal: AbortSignal,
 ): Promise<AppRelease | null> {
   for (const found of await world.store.list(app)) {

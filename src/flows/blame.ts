@@ -11,6 +11,7 @@ import { attribute } from '../runtime/attribute.ts'
 const offerFaults: Partial<Record<InstarErrorCode, Fault>> = {
   MANIFEST_INVALID: 'version',
   TARBALL_INVALID: 'version',
+  BUNDLE_INVALID: 'version',
   TREE_TOO_LARGE: 'version',
   TREE_TOO_MANY_FILES: 'version',
   TREE_UNSAFE: 'version',
@@ -31,6 +32,8 @@ const offerFaults: Partial<Record<InstarErrorCode, Fault>> = {
   ENGINES_UNMET: 'refused',
   APP_MANIFEST_INVALID: 'refused',
   APP_CAPABILITY_MISSING: 'refused',
+  PLATFORM_UNSUPPORTED: 'refused',
+  APP_SPEC_INVALID: 'refused',
   PROVIDED_OUT_OF_RANGE: 'refused',
   NATIVE_UNLOADABLE: 'refused',
 }

@@ -5,7 +5,6 @@ import { join } from 'node:path'
 import type { Offer } from '../../machines/index.ts'
 import { flushTree } from '../disk.ts'
 import { diskError, InstarError } from '../errors.ts'
-import type { PackageManifest } from '../packages/read-manifest.ts'
 import type { SignaturePolicy } from '../packages/verify-signatures.ts'
 import type { Draft } from '../releases/draft.ts'
 
@@ -42,33 +41,25 @@ export async function download(
   })
 }
 
-/** Signatures, the download's digest, the unpacked tree, and that it is the package that was offered. */
+/** Signatures, the download's digest, the unpacked tree. What package that is, is for the caller to read. */
 export async function unpackChecked(
   draft: Draft,
   offer: Omit<Offer, 'engines'>,
   { signatures, signal }: { signatures: SignaturePolicy; signal: AbortSignal },
-): Promise<PackageManifest> {
+): Promise<void> {
   const { verifySignatures } = await import('../packages/verify-signatures.ts')
   await verifySignatures(conditional({ engines: {}, ...offer }), { policy: signatures, signal })
   if ((await integrityOf(tarballIn(draft))) !== offer.integrity)
     // The download was checked as it came; a power cut since then can have taken some of it. That is nobody's fault.
     throw new InstarError('RELEASE_INCOMPLETE', `what was downloaded of ${offer.version} is no longer whole`)
-  return unpackAs(draft, offer, signal)
+  await unpackAgain(draft, signal)
 }
 
 /** Unpacks what is in a draft, in place of what an interrupted run has unpacked. */
-export async function unpackAs(
-  draft: Draft,
-  expected: { readonly name: string; readonly version: string },
-  signal: AbortSignal,
-): Promise<PackageManifest> {
-  const [{ unpack }, { readManifest }] = await Promise.all([
-    import('../packages/unpack.ts'),
-    import('../packages/read-manifest.ts'),
-  ])
+export async function unpackAgain(draft: Draft, signal: AbortSignal): Promise<void> {
+  const { unpack } = await import('../packages/unpack.ts')
   await rm(draft.content, { recursive: true, force: true })
   await unpack(tarballIn(draft), draft.content, { signal })
-  return readManifest(draft.content, expected)
 }
 
 export async function integrityOf(file: string): Promise<string> {

@@ -1,4 +1,4 @@
-import type { Found, Installed, PluginChange, PluginOffer, pluginInstall, ReleaseRef } from '../../machines/index.ts'
+import type { Found, Installed, PackageOffer, PluginChange, pluginInstall, ReleaseRef } from '../../machines/index.ts'
 import { InstarError } from '../errors.ts'
 import { manifestText, readManifest } from '../packages/read-manifest.ts'
 import { type ComparedTree, classifyChange } from '../plugins/classify.ts'
@@ -9,15 +9,15 @@ import { draftTag } from '../releases/draft.ts'
 import { readListing } from '../releases/seal.ts'
 import type { EffectsOf } from '../run/flow.ts'
 import { blaming, offerFault } from './blame.ts'
-import { filling, flushDraft, integrityOf, tarballIn, unpackAs, unpackChecked } from './package-draft.ts'
-import { bring, publishedOf, resolveOffer, sourceText } from './plugin-source.ts'
+import { filling, flushDraft } from './package-draft.ts'
+import { bring, originOf, resolveOffer, unpackOffer } from './package-source.ts'
 import { assertLive, find, isOvertaken, type PluginWorld } from './plugin-world.ts'
 
 /** Serves `machines/plugin-install.ts`. */
 export const installEffects = (world: PluginWorld) =>
   ({
     resolve: ({ plugin, wanted }, { key, signal }) =>
-      blaming(offerFault, () => resolveOffer(world, { plugin, wanted, key }, signal)),
+      blaming(offerFault, () => resolveOffer(world, { name: plugin, wanted, kind: 'plugin', key }, signal)),
 
     // What was proven for another target, or before a version was left, need not be fetched again.
     look: ({ plugin, target, offer }, { signal }) =>
@@ -40,9 +40,8 @@ export const installEffects = (world: PluginWorld) =>
       blaming(offerFault, async () => {
         await using draft = await world.store.draft(plugin, key, { signal })
         return await filling(draft, async () => {
-          await bring(offer, draft, { signal, progress })
+          const integrity = await bring(offer, draft, { signal, progress })
           await flushDraft(draft, `${plugin} ${offer.version}`)
-          const integrity = offer.integrity ?? (await integrityOf(tarballIn(draft)))
           signal.throwIfAborted()
           return { draft: key, integrity }
         })
@@ -53,10 +52,8 @@ export const installEffects = (world: PluginWorld) =>
         progress({ phase: 'verifying', version: offer.version })
         const { signatures } = world
         await using draft = await world.store.draft(plugin, key, { signal })
-        const manifest =
-          offer.source.kind === 'registry'
-            ? await unpackChecked(draft, publishedOf(offer), { signatures, signal })
-            : await unpackAs(draft, offer, signal)
+        await unpackOffer(draft, offer, { signatures, signal })
+        const manifest = await readManifest(draft.content, offer)
         contributionsOf(manifest)
         assertEngines(manifest, world.engines)
         await flushDraft(draft, `${plugin} ${offer.version}`)
@@ -66,9 +63,7 @@ export const installEffects = (world: PluginWorld) =>
       blaming(offerFault, async () => {
         progress({ phase: 'sealing', version: offer.version })
         await using draft = await world.store.draft(plugin, key, { signal })
-        const published = offer.source.kind === 'registry'
-        const sealing = { version: offer.version, integrity, source: sourceText(offer), published, signal }
-        const { version, digest } = await draft.seal(sealing)
+        const { version, digest } = await draft.seal({ version: offer.version, integrity, ...originOf(offer), signal })
         return { version, digest }
       }),
 
@@ -147,7 +142,7 @@ export const installEffects = (world: PluginWorld) =>
   }) satisfies EffectsOf<typeof pluginInstall>
 
 /** A release that was made of these very bytes; null where there is none. */
-async function sealedAs({ store, engines }: PluginWorld, offer: PluginOffer): Promise<ReleaseRef | null> {
+async function sealedAs({ store, engines }: PluginWorld, offer: PackageOffer): Promise<ReleaseRef | null> {
   const { name, version, integrity } = offer
   const releases = await store.list(name)
   const found = releases.find((release) => release.version === version && release.integrity === integrity)

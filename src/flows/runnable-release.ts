@@ -1,4 +1,4 @@
-import type { AppRelease, Offer } from '../../machines/index.ts'
+import type { AppRelease, PackageOffer } from '../../machines/index.ts'
 import type { EffectContext } from '../run/flow.ts'
 import { throughGate } from './adopted-release.ts'
 import { upgradeEffects } from './app-upgrade.ts'
@@ -21,7 +21,7 @@ export async function runnableRelease(
   try {
     return await throughGate(world, app, kept, context.signal)
   } catch (reason) {
-    if (keptFault(reason) === 'environment') throw reason
+    if (keptFault(reason) === 'environment' || !(await isPublished(world, app, kept))) throw reason
     const better = await pulledAnew(world, app, kept, context).catch((refusal) => {
       context.signal.throwIfAborted()
       // A registry that could not be asked may be asked again.
@@ -29,6 +29,12 @@ export async function runnableRelease(
     })
     return throughGate(world, app, better, context.signal)
   }
+}
+
+/** What a registry has under the name and version of something local is another's. */
+async function isPublished({ store }: AppWorld, app: string, kept: AppRelease): Promise<boolean> {
+  const found = await store.find(app, kept)
+  return found?.published ?? Object.hasOwn((await store.state(app)).seen, kept.version)
 }
 
 /** Once; what was refused then is refused for as long as this controller runs. */
@@ -56,12 +62,12 @@ async function pull(world: AppWorld, app: string, kept: AppRelease, context: Eff
 }
 
 /** As an upgrade does it. */
-async function fetched(world: AppWorld, app: string, offer: Offer, context: EffectContext): Promise<AppRelease> {
+async function fetched(world: AppWorld, app: string, offer: PackageOffer, context: EffectContext): Promise<AppRelease> {
   const { fetch, gate, seal, discard } = upgradeEffects(world)
-  const { draft } = await fetch({ app, offer }, context)
+  const { draft, integrity } = await fetch({ app, offer }, context)
   try {
-    await gate({ app, offer, draft }, context)
-    return await seal({ app, offer, draft }, context)
+    await gate({ app, offer, draft, integrity }, context)
+    return await seal({ app, offer, draft, integrity }, context)
   } catch (error) {
     await discard({ app, draft })
     throw error

@@ -169,14 +169,16 @@ async function examine(
 }
 
 async function verifyOffer(config: RuntimeConfig, offer: Offer, draft: Draft, signal: AbortSignal): Promise<void> {
-  const [{ provide }, { checkNatives }, { entryPath }] = await Promise.all([
+  const [{ readManifest }, { provide }, { checkNatives }, { entryPath }] = await Promise.all([
+    import('../packages/read-manifest.ts'),
     import('../runtime/provide.ts'),
     import('../runtime/native.ts'),
     import('../runtime/entry.ts'),
   ])
   const node = config.node ?? process.execPath
-  const { engines } = await unpackChecked(draft, offer, { signatures: config.policy.signatures, signal })
+  await unpackChecked(draft, offer, { signatures: config.policy.signatures, signal })
   const tree = draft.content
+  const { engines } = await readManifest(tree, offer)
   const nodeVersion = await nodeVersionOf(node, signal)
   // The gate looked at what the registry said; this is what the package says.
   if (config.policy.engines === 'enforce' && !enginesSatisfied(engines.node, nodeVersion))

@@ -162,19 +162,8 @@ class TreeRules {
 
   /** The names below the package's own folder, each of them harmless. */
   #names(path: string): string[] {
-    const { depth, pathBytes } = this.#limits
-    if (Buffer.byteLength(path) > pathBytes) throw unsafe(path, `has a path of more than ${pathBytes} bytes`)
-    if (path.startsWith('/')) throw unsafe(path, 'has an absolute path')
-    if (/^[a-z]:/i.test(path)) throw unsafe(path, 'has a drive letter')
-    if (path.includes('\\')) throw unsafe(path, 'has a backslash in its path')
-    // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
-    if (/[\u0000-\u001f\u007f-\u009f\ufffd]/.test(path))
-      throw unsafe(path, 'has a control or broken character in its path')
-    const names = path.replace(/\/$/, '').split('/')
-    for (const name of names) {
-      if (name === '' || name === '.' || name === '..') throw unsafe(path, `has ${JSON.stringify(name)} in its path`)
-      if (Buffer.byteLength(name) > 255) throw unsafe(path, 'has a name of more than 255 bytes')
-    }
+    const names = safeNames(path, this.#limits)
+    const { depth } = this.#limits
     if (names.length > depth + 2) throw unsafe(path, `lies more than ${depth} directories deep`)
     if (names[1] !== undefined && folded(names[1]) === reserved)
       throw unsafe(path, 'takes the name of the seal that only an installer may give')
@@ -205,12 +194,33 @@ class TreeRules {
   }
 }
 
+/**
+ * The names of a relative path with `/` between them, each of them harmless.
+ *
+ * @throws {InstarError} `TREE_UNSAFE`
+ */
+export function safeNames(path: string, { pathBytes }: Pick<TreeLimits, 'pathBytes'>): string[] {
+  if (Buffer.byteLength(path) > pathBytes) throw unsafe(path, `has a path of more than ${pathBytes} bytes`)
+  if (path.startsWith('/')) throw unsafe(path, 'has an absolute path')
+  if (/^[a-z]:/i.test(path)) throw unsafe(path, 'has a drive letter')
+  if (path.includes('\\')) throw unsafe(path, 'has a backslash in its path')
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
+  if (/[\u0000-\u001f\u007f-\u009f\ufffd]/.test(path))
+    throw unsafe(path, 'has a control or broken character in its path')
+  const names = path.replace(/\/$/, '').split('/')
+  for (const name of names) {
+    if (name === '' || name === '.' || name === '..') throw unsafe(path, `has ${JSON.stringify(name)} in its path`)
+    if (Buffer.byteLength(name) > 255) throw unsafe(path, 'has a name of more than 255 bytes')
+  }
+  return names
+}
+
 /** One spelling for all that a case-insensitive or normalising file system takes for the same name. */
 function folded(path: string): string {
   return path.normalize('NFKD').toLowerCase().toUpperCase().toLowerCase()
 }
 
-function unsafe(path: string, why: string): InstarError {
+export function unsafe(path: string, why: string): InstarError {
   const shown = path.slice(0, 200)
   return new InstarError('TREE_UNSAFE', `${JSON.stringify(shown)} ${why}`, { details: { path: shown, why } })
 }

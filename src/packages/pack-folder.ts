@@ -5,6 +5,13 @@ import { pipeline } from 'node:stream/promises'
 import { InstarError } from '../errors.ts'
 import { type TreeLimits, treeLimits } from './limits.ts'
 
+interface PackOptions {
+  readonly signal?: AbortSignal
+  /** Names at the folder's root that are not packed. */
+  readonly leaveOut?: readonly string[] | undefined
+  readonly limits?: TreeLimits
+}
+
 /**
  * Packs a folder into a gzipped tar archive as a registry has them, without its `.git`. What it may hold is looked at
  * first, so that one that is too large, or no package at all, costs no disk and no time; the archive is judged as any other.
@@ -14,10 +21,11 @@ import { type TreeLimits, treeLimits } from './limits.ts'
 export async function packFolder(
   folder: string,
   file: string,
-  signal?: AbortSignal,
-  limits: TreeLimits = treeLimits,
+  { signal, leaveOut = [], limits = treeLimits }: PackOptions = {},
 ): Promise<void> {
-  await inspect(folder, limits, signal)
+  const names = new Set(['.git', ...leaveOut])
+  const filter = (path: string) => !names.has(path.replace(/^\.\//, '').split('/')[0]!)
+  await inspect(folder, filter, limits, signal)
   const { create } = await import('tar')
   // Nothing is saved by packing well what is unpacked at once.
   const archive = create({ cwd: folder, gzip: { level: 1 }, portable: true, prefix: 'package', strict: true, filter }, [
@@ -26,9 +34,12 @@ export async function packFolder(
   await pipeline(archive as unknown as AsyncIterable<Buffer>, createWriteStream(file), { signal })
 }
 
-const filter = (path: string) => !/^(\.\/)?\.git(\/|$)/.test(path)
-
-async function inspect(folder: string, limits: TreeLimits, signal: AbortSignal | undefined): Promise<void> {
+async function inspect(
+  folder: string,
+  filter: (path: string) => boolean,
+  limits: TreeLimits,
+  signal: AbortSignal | undefined,
+): Promise<void> {
   let entries = 0
   let bytes = 0
   const look = async (directory: string): Promise<void> => {

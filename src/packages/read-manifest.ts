@@ -23,6 +23,7 @@ const Manifest = z.object({
 })
 
 const Identity = z.object({ name: z.string(), version: z.string() })
+type Identity = z.output<typeof Identity>
 
 /** What a package says about itself. */
 export interface PackageManifest {
@@ -46,16 +47,21 @@ export interface PackageManifest {
  *
  * @throws {InstarError} `MANIFEST_INVALID`
  */
-export async function readIdentity(text: string): Promise<{ name: string; version: string }> {
-  const { default: valid } = await import('semver/functions/valid.js')
+export async function readIdentity(text: string): Promise<Identity> {
   try {
-    const { name, version } = Identity.parse(JSON.parse(text.replace(/^\ufeff/, '')))
-    const canonical = valid(version, { loose: true })
-    if (canonical === null) throw new Error(`${JSON.stringify(version.slice(0, 100))} is no version`)
-    return { name, version: canonical }
+    return await identityIn(text)
   } catch (error) {
     throw new InstarError('MANIFEST_INVALID', "the package's own package.json cannot be used", { cause: error })
   }
+}
+
+/** Name and version in the text of a manifest of any kind. The error of one that has none is not ours. */
+export async function identityIn(text: string): Promise<Identity> {
+  const { default: valid } = await import('semver/functions/valid.js')
+  const { name, version } = Identity.parse(JSON.parse(text.replace(/^\ufeff/, '')))
+  const canonical = valid(version, { loose: true })
+  if (canonical === null) throw new Error(`${JSON.stringify(version.slice(0, 100))} is no version`)
+  return { name, version: canonical }
 }
 
 /** The `package.json` of a folder, as text. @throws {InstarError} `MANIFEST_INVALID` */
@@ -105,7 +111,8 @@ async function parsed(path: string): Promise<z.infer<typeof Manifest>> {
   }
 }
 
-async function readBounded(path: string): Promise<string> {
+/** The text of a manifest. The error of one that cannot be read, or is too large, is not ours. */
+export async function readBounded(path: string): Promise<string> {
   // A pipe of that name would keep whoever opens it waiting.
   const handle = await open(path, constants.O_RDONLY | constants.O_NONBLOCK)
   try {

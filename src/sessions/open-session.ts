@@ -1,7 +1,8 @@
 import { accessSync, closeSync, constants, readFileSync, statSync, unlinkSync } from 'node:fs'
-import { delimiter, isAbsolute, join, resolve } from 'node:path'
+import { isAbsolute, join } from 'node:path'
 import { getSystemErrorMap, getSystemErrorName } from 'node:util'
 import { InstarError } from '../errors.ts'
+import { findProgram } from '../find-program.ts'
 import type { NativePty } from './native-pty.ts'
 import type { Size } from './protocol.ts'
 import type { Status } from './session.ts'
@@ -38,7 +39,7 @@ export async function openSession(pty: NativePty, opening: Opening, shim: Shim |
   const { command, cwd, env, size } = opening
   refuseUnusable(cwd)
   const [name = '', ...args] = command
-  const program = findProgram(name, cwd, env.PATH)
+  const program = programOf(name, cwd, env.PATH)
   if (shim === null) {
     const { master, pid, ptsName, exited } = fork(pty, program, args, { env, cwd, size })
     return { descriptor: master, pid, ptsName, exited }
@@ -100,25 +101,10 @@ function refuseUnusable(cwd: string): void {
   if (!isDirectory) throw refused('is not a directory')
 }
 
-/** Looks where a shell would, and says before anything is started that nothing is there. */
-function findProgram(name: string, cwd: string, path = '/usr/local/bin:/usr/bin:/bin'): string {
-  const places = name.includes('/')
-    ? [resolve(cwd, name)]
-    : path.split(delimiter).map((folder) => resolve(cwd, folder, name))
-  const program = name === '' ? undefined : places.find(isProgram)
-  if (program === undefined)
-    throw new InstarError(
-      'SESSION_COMMAND_INVALID',
-      name === '' ? 'the command is empty' : `there is no program ${name}`,
-    )
-  return program
-}
-
-function isProgram(path: string): boolean {
-  try {
-    accessSync(path, constants.X_OK)
-    return statSync(path).isFile()
-  } catch {
-    return false
-  }
+/** Says before anything is started that nothing is there. */
+function programOf(name: string, cwd: string, path: string | undefined): string {
+  const program = findProgram(name, cwd, path)
+  if (program !== undefined) return program
+  const why = name === '' ? 'the command is empty' : `there is no program ${name}`
+  throw new InstarError('SESSION_COMMAND_INVALID', why)
 }

@@ -4,7 +4,7 @@ import { lintMachine } from '../../src/run/lint.ts'
 import { done, failed, transcript } from '../../src/testing/transcript.ts'
 import { play } from '../support/play.ts'
 
-const install = { args: [], env: {}, credentials: {} }
+const install = { args: [], env: {}, credentials: {}, config: {} }
 const input = { app: 'notes', workspace: 'a', wanted: 'latest', install }
 const release = { version: '1.0.0', digest: 'd1', exclusive: false }
 const adopted = done('adopt', { release, isFirst: false, before: null })

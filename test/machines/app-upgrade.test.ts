@@ -11,10 +11,12 @@ const offer = {
   name: 'notes',
   version: '2.0.0',
   integrity: 'sha512-x',
-  tarball: 'https://registry.test/t.tgz',
-  registry: 'https://registry.test/',
-  engines: {},
-  signatures: [],
+  source: {
+    kind: 'registry',
+    tarball: 'https://registry.test/t.tgz',
+    registry: 'https://registry.test/',
+    signatures: [],
+  },
 }
 const input = { app: 'notes', wanted: 'latest', policy: { parallel: 2, rollbackWhenFailed: 0.5 } }
 const behind = (...workspaces: string[]) => workspaces.map((workspace) => ({ workspace, from }))
@@ -25,7 +27,7 @@ const because = (fault: string) => ({ name: 'Error', message: 'it broke', detail
 const sealed = [
   done('resolve', offer),
   done('look', { before, release: null }),
-  done('fetch', { draft: 'k' }),
+  done('fetch', { draft: 'k', integrity: 'sha512-x' }),
   done('gate'),
   done('seal', release),
 ]

@@ -76,6 +76,9 @@ test('an admin of a workspace installs there, in the version that the organisati
   expect(await code('app.install', { token: workspace, spec: 'notes', workspace: 'b' })).toBe('PERMISSION_DENIED')
   // The organisation does not have it, and a workspace does not decide that it gets it.
   expect(await code('app.install', { token: workspace, spec: 'files', workspace: 'a' })).toBe('PERMISSION_DENIED')
+  // Nor is what lies at a path looked at for that.
+  for (const spec of ['/nowhere', './notes.mcpb', 'files@file:/nowhere'])
+    expect(await code('app.install', { token: workspace, spec, workspace: 'a' })).toBe('PERMISSION_DENIED')
   expect(await code('workspace.add', { token: workspace, id: 'c' })).toBe('PERMISSION_DENIED')
   expect(await code('access.list', { token: workspace })).toBe('PERMISSION_DENIED')
 })

@@ -130,7 +130,7 @@ test('status shows plugins and apps beside everything else', async () => {
   await controller.plugins.install('tint')
   const { stdout } = await host.instar('status')
   expect(stdout).toMatch(/^tint +1\.0\.0/m)
-  expect(stdout).toMatch(/^notes +1\.0\.0 +- +a +1\.0\.0 +serving/m)
+  expect(stdout).toMatch(/^notes +1\.0\.0 +- +http:\S+ +a +1\.0\.0 +serving/m)
 })
 
 test('an unknown workspace, or neither a workspace nor the organisation: an error before anything is served', async () => {
