@@ -18,22 +18,19 @@ const interrupted = new AbortController()
 const { signal } = interrupted
 const interrupt = () => interrupted.abort()
 process.once('SIGINT', interrupt).once('SIGTERM', interrupt)
-// Without a bundled version there is one arm fewer, and without apps there are none; the controller does what it can.
-await prepare('The bundled version could not be fetched', () => bundle(signal))
-await prepare('The apps could not be installed', () => furnish({ home, config, signal }))
-process.off('SIGINT', interrupt).off('SIGTERM', interrupt)
+try {
+  await bundle(signal)
+} catch (error) {
+  if (signal.aborted) process.exit(130)
+  // Without a bundled version there is one arm fewer; the controller says what it can do.
+  console.error(`The bundled version could not be fetched: ${error.message}`)
+}
+void furnish({ home, signal }).catch((error) => {
+  if (!signal.aborted) console.error(`The apps could not be installed: ${error.message}`)
+})
 
 // The home lies inside a git repository, which is none of the runtime's business.
 process.env.GIT_CEILING_DIRECTORIES ??= here
 process.env.INSTAR_HOME = home
 process.argv.splice(2, 0, '--config', config, 'up')
 await import('../../dist/cli.js')
-
-async function prepare(refusal, work) {
-  try {
-    await work()
-  } catch (error) {
-    if (signal.aborted) process.exit(130)
-    console.error(`${refusal}: ${error.message}`)
-  }
-}

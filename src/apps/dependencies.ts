@@ -1,12 +1,19 @@
 import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { InstarError } from '../errors.ts'
+import type { PackageManifest } from '../packages/read-manifest.ts'
 
 export interface DependencyOptions {
   /** The registry that is asked; npm's own settings where absent. */
   readonly registry: string | undefined
   /** Absolute path of a folder for downloads; the caller removes it. */
   readonly cache: string
+}
+
+/** Whether there is anything to install; npm's engine takes its time to find that there is not. */
+export function hasDependencies(manifest: PackageManifest): boolean {
+  const { dependencies, optionalDependencies, peerDependencies } = manifest
+  return [dependencies, optionalDependencies, peerDependencies].some((ranges) => Object.keys(ranges).length > 0)
 }
 
 /**

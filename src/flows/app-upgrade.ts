@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import { join } from 'node:path'
 import type { AppRelease, appUpgrade, Behind, PackageOffer, WorkspaceResult } from '../../machines/index.ts'
-import { installDependencies } from '../apps/dependencies.ts'
+import { hasDependencies, installDependencies } from '../apps/dependencies.ts'
 import { assertRunnable, readAppManifest } from '../apps/manifest.ts'
 import { settle } from '../apps/settings.ts'
 import { errorRecord, InstarError } from '../errors.ts'
@@ -54,11 +54,11 @@ export const upgradeEffects = (world: AppWorld) => {
         await using draft = await store.draft(app, key, { signal })
         await unpackOffer(draft, offer, { signatures, signal })
         // What has no package.json is read as a bundle, which only a bundle may be.
-        if (offer.source.kind !== 'bundle') await readManifest(draft.content, offer)
+        // A bundle brings all it needs.
+        const dependent = offer.source.kind === 'bundle' ? null : await readManifest(draft.content, offer)
         const manifest = await readAppManifest(draft.content, offer)
         await assertRunnable(manifest, { nodeVersion: process.versions.node, capabilities })
-        // A bundle brings all it needs.
-        if (offer.source.kind !== 'bundle') {
+        if (dependent !== null && hasDependencies(dependent)) {
           progress({ phase: 'dependencies', version: offer.version })
           await installDependencies(draft.content, { registry, cache: join(draft.scratch, 'cache') })
         }

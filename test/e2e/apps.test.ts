@@ -1,6 +1,7 @@
 import { mkdtemp, realpath, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { Client } from '@modelcontextprotocol/sdk/client/index.js'
 import { StdioClientTransport } from '@modelcontextprotocol/sdk/client/stdio.js'
 import { expect, test } from 'vitest'
@@ -80,6 +81,7 @@ test.each(apps)(
               expect(isError).toBe(false)
               expect((content as { text: string }[])[0]!.text).toContain(answer)
               made += 1
+              await sleep(5) // a stream, and no test of how much a machine can do
             }
             return made
           }

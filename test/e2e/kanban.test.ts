@@ -83,8 +83,8 @@ test('npm start runs the real kanban and real apps, a second start finds them th
         '@modelcontextprotocol/server-filesystem globex serving',
       ])
       interrupted('SIGINT')
-      const [code, signal] = await once(host, 'exit')
-      expect(signal ?? code).toBe(130)
+      // npm ends by the signal itself.
+      expect(await once(host, 'exit')).toEqual([null, 'SIGINT'])
       for (const each of [Number(pid), ...apps.map((app) => app.pid!)]) expect(isAlive(each)).toBe(false)
       await expect(fetch(url!)).rejects.toThrow()
     } finally {
@@ -93,13 +93,13 @@ test('npm start runs the real kanban and real apps, a second start finds them th
   }
 }, 600_000)
 
-/** The processes of all apps, once they serve. */
+/** The processes of two apps in two workspaces, once they serve. */
 async function everyApp(home: string) {
   await using control = (await connectControl(home))!
   for (;;) {
     const { apps } = await control.perform('app.list', {})
     const instances = apps.flatMap(({ app, workspaces }) => workspaces.map((instance) => ({ app, ...instance })))
-    if (instances.every(({ state }) => state === 'serving')) return instances
+    if (instances.filter(({ state }) => state === 'serving').length === 4) return instances
     await sleep(100)
   }
 }
