@@ -95,6 +95,7 @@ test('no path leads out of the folder of the page, or of the drawings', async ()
   const cookie = await trial.signIn()
   const paths = [
     '/assets/../index.html',
+    '/assets/../../../package.json',
     '/assets/..%2f..%2fpackage.json',
     '/assets/%2e%2e/%2e%2e/package.json',
     '/assets/..',
