@@ -43,6 +43,7 @@ export interface Asked {
 /** What each role may do; the first may do everything. A workspace admin and a member act in their own workspace only. */
 const allowed: Readonly<Record<Exclude<AppRole, 'org_admin'>, ReadonlySet<string>>> = {
   workspace_admin: new Set([
+    'see the console',
     'list',
     'check',
     'call',
@@ -56,7 +57,7 @@ const allowed: Readonly<Record<Exclude<AppRole, 'org_admin'>, ReadonlySet<string
     'set credentials',
     'remove credentials',
   ]),
-  member: new Set(['list', 'check', 'call', 'connect']),
+  member: new Set(['see the console', 'list', 'check', 'call', 'connect']),
 }
 
 export function mayDo({ role, workspace }: Principal, asked: Asked): boolean {
