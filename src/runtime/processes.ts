@@ -1,6 +1,7 @@
 import { execFile } from 'node:child_process'
 import { readdir, readFile } from 'node:fs/promises'
 import { promisify } from 'node:util'
+import { inParallel } from '../in-parallel.ts'
 
 const run = promisify(execFile)
 
@@ -15,8 +16,38 @@ export interface ProcessEntry {
 
 export type ProcessTable = ReadonlyMap<number, ProcessEntry>
 
-/** Every living process. A zombie is not one: it has ended and merely waits for a parent to ask. */
-export async function processTable(platform: NodeJS.Platform = process.platform): Promise<ProcessTable> {
+let looking: Promise<ProcessTable> | null = null
+let next: Promise<ProcessTable> | null = null
+
+/**
+ * Every living process, looked at after this was asked. A zombie is not one: it has ended and merely waits for a parent to
+ * ask.
+ *
+ * Who asks while somebody's look is under way shares the next one: hundreds of children that end together must not open
+ * the files of all processes hundreds of times at once.
+ */
+export function processTable(platform: NodeJS.Platform = process.platform): Promise<ProcessTable> {
+  if (platform !== process.platform) return readTable(platform)
+  if (next !== null) return next
+  if (looking === null) return look()
+  next = looking
+    .catch(() => {}) // told to those who asked then
+    .then(() => {
+      next = null
+      return look()
+    })
+  return next
+}
+
+function look(): Promise<ProcessTable> {
+  const own = readTable(process.platform).finally(() => {
+    if (looking === own) looking = null
+  })
+  looking = own
+  return own
+}
+
+async function readTable(platform: NodeJS.Platform): Promise<ProcessTable> {
   const entries = platform === 'linux' ? await readProc() : await askSystem(platform)
   return new Map(entries.map((entry) => [entry.pid, entry]))
 }
@@ -28,7 +59,7 @@ export async function processEntry(
 ): Promise<ProcessEntry | undefined> {
   if (platform === 'linux') return readStat(pid)
   if (!exists(pid)) return undefined // asking the whole system costs a process; most answers are had without
-  return (await processTable(platform)).get(pid)
+  return (await readTable(platform)).get(pid)
 }
 
 function exists(pid: number): boolean {
@@ -40,9 +71,11 @@ function exists(pid: number): boolean {
   }
 }
 
+const filesAtOnce = 64
+
 async function readProc(): Promise<ProcessEntry[]> {
   const pids = (await readdir('/proc')).filter((name) => /^\d+$/.test(name)).map(Number)
-  const entries = await Promise.all(pids.map(readStat))
+  const entries = await inParallel(filesAtOnce, pids, readStat)
   return entries.filter((entry) => entry !== undefined)
 }
 

@@ -288,7 +288,7 @@ test.each([
   ],
 ])('a first version that %s is refused, and nothing is half installed', async (_, behaviour, code) => {
   publish('1.0.0', behaviour)
-  const controller = await open({ handshakeTimeoutMs: 500 })
+  const controller = await open({ handshakeTimeoutMs: 5000 })
   await controller.workspaces.add('a')
   await expect(controller.apps.install('notes', { workspace: 'a' })).rejects.toMatchObject({ code })
   expect(controller.workspaces.list()).toEqual([{ id: 'a', apps: [] }])
