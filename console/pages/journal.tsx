@@ -70,18 +70,24 @@ const seqOf = ({ seq }: RecordTold) => seq
 function useAddress(): void {
   const { query } = route.value
   const rest = useRef<ReturnType<typeof setTimeout>>(undefined)
+  const written = useRef('')
+  const isFilled = records.value.length > 0
   useEffect(() => {
+    // What this page has written itself is behind it already.
+    if (!isFilled || written.current === location.hash) return
     if (query.run !== undefined) narrow({ run: query.run, machine: '', verdict: '', text: '' })
     if (query.at === undefined) return
     selected.value = Number(query.at)
     const first = records.peek()[0]?.seq ?? 1
     if (selected.peek()! < first) loadEarlier(first - selected.peek()! + 100)
-  }, [query.run, query.at])
+  }, [query.run, query.at, isFilled])
   useEffect(() => {
     clearTimeout(rest.current)
     rest.current = setTimeout(() => {
       if (route.peek().page !== 'journal') return
-      go('journal', { run: filter.peek().run, at: selected.peek() }, { replace: true })
+      const place = { run: filter.peek().run, at: selected.peek() }
+      written.current = linkTo('journal', place)
+      go('journal', place, { replace: true })
     }, addressRestsMs)
     return () => clearTimeout(rest.current)
   }, [selected.value, filter.value.run])

@@ -142,16 +142,17 @@ export class AttachedTerminal {
 
   private hear(told: Told): void {
     if (told.attached) {
+      if (this.offset === null) this.drawn = told.attached.offset
       this.offset = told.attached.offset
-      this.drawn = Math.max(this.drawn, this.offset)
       this.state.value = 'attached'
       this.tellSize()
     }
     if (told.gap) {
-      this.offset = told.gap.to
       const { from, to } = told.gap
+      this.offset = to
+      this.drawn += to - from
       // Of our own making, and the only thing here that no program has printed.
-      if (from > 0 || this.drawn > 0) this.terminal.write(`\r\n\x1b[0;2m[${to - from} bytes are not kept any more]\x1b[0m\r\n`)
+      if (from > 0) this.terminal.write(`\r\n\x1b[0;2m[${to - from} bytes are not kept any more]\x1b[0m\r\n`)
     }
     if (told.upgrading !== undefined) this.state.value = told.upgrading ? 'changing' : 'attached'
     if (told.exit) {
@@ -179,13 +180,9 @@ export class AttachedTerminal {
     if (this.waitingBytes > waitingBytesMax) this.leave()
   }
 
-  /**
-   * Only of the terminal that has the keyboard. What a program asked its terminal is answered here by the emulator: not
-   * again where it is long past, and not by every page that looks on.
-   */
+  /** Typed, or what the emulator answers a program that asks its terminal: not again where that is long past. */
   private type(input: string): void {
-    const hasKeyboard = document.hasFocus() && this.element.contains(document.activeElement)
-    if (hasKeyboard && this.drawn >= this.liveFrom) for (const part of inParts(input)) this.send({ input: part })
+    if (this.drawn >= this.liveFrom) for (const part of inParts(input)) this.send({ input: part })
   }
 
   private tellSize(): void {
@@ -193,8 +190,10 @@ export class AttachedTerminal {
     if (this.state.peek() === 'attached') this.send({ resize: { columns, rows } })
   }
 
+  /** Nothing from a page that only looks on. */
   private send(message: object): void {
-    if (this.socket?.readyState === WebSocket.OPEN) this.socket.send(JSON.stringify(message))
+    const hasKeyboard = document.hasFocus() && this.element.contains(document.activeElement)
+    if (hasKeyboard && this.socket?.readyState === WebSocket.OPEN) this.socket.send(JSON.stringify(message))
   }
 }
 

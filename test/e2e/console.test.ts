@@ -27,7 +27,7 @@ beforeEach(async () => {
     await host.instar('daemon', 'stop', '--yes')
     await host[Symbol.asyncDispose]()
   })
-  host.publish('1.0.0')
+  host.publish('2.0.0')
   port = await freePort()
   const config = host.rawConfig() as object
   await writeFile(host.configFile, JSON.stringify({ ...config, console: { port } }))
