@@ -102,11 +102,17 @@ function Head() {
       )}
       <span class="spacer" />
       {restarts.value.length > 0 && (
-        <a class="badge warn" href={linkTo('overview')} title={restarts.value.map(({ what, why }) => `${what} ${why}`).join('\n')}>
+        <a
+          class="badge warn"
+          href={linkTo('overview')}
+          title={restarts.value.map(({ what, why }) => `${what} ${why}`).join('\n')}
+        >
           Restart needed
         </a>
       )}
-      <span class={`link-dot ${link.value}`}>{{ live: 'Live', lost: 'Offline', connecting: 'Connecting' }[link.value]}</span>
+      <span class={`link-dot ${link.value}`}>
+        {{ live: 'Live', lost: 'Offline', connecting: 'Connecting' }[link.value]}
+      </span>
       {visitor && visitor.role !== 'owner' && <span class="badge">{roleText(visitor)}</span>}
       <button type="button" class="quiet-button" onClick={() => void leave()}>
         Lock

@@ -36,7 +36,12 @@ export function attentionOf({ failure, runtimes, daemons, plugins, apps, runs }:
     if (state === 'unclear') add('broken', `Daemon ${name}`, why?.message ?? 'does not answer as it should', link)
     if (kept !== null) add('look', `Daemon ${name}`, `The update to ${wanted} was not taken: ${kept.message}`, link)
     else if (running?.standing === 'older')
-      add('restart', `Daemon ${name}`, `is ${running.version}; ${wanted} is here. Terminals stay through the upgrade.`, link)
+      add(
+        'restart',
+        `Daemon ${name}`,
+        `is ${running.version}; ${wanted} is here. Terminals stay through the upgrade.`,
+        link,
+      )
   }
   for (const { name, problem } of plugins ?? [])
     if (problem !== undefined) add('look', `Plugin ${name}`, problem, linkTo('plugins'))
@@ -46,6 +51,11 @@ export function attentionOf({ failure, runtimes, daemons, plugins, apps, runs }:
         add('broken', `App ${app} in ${workspace}`, why?.message ?? 'does not run', linkTo('apps', { app }))
   for (const { run, machine, tags } of runs ?? [])
     if (tags?.includes('blocked'))
-      add('broken', run, 'is blocked, and goes on only when a person helps', linkTo(`charts/${machine.split('@')[0]}`, { run }))
+      add(
+        'broken',
+        run,
+        'is blocked, and goes on only when a person helps',
+        linkTo(`charts/${machine.split('@')[0]}`, { run }),
+      )
   return found
 }

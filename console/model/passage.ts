@@ -18,7 +18,8 @@ export function passagesOf(description: MachineDescription, records: readonly Re
   return records.map((record) => {
     const active = activeIds(description, record.state)
     const entered = new Set([...active].filter((id) => !before.has(id)))
-    const edges = record.event.type === 'xstate.init' ? begun(description, active) : taken(description, before, record, active)
+    const edges =
+      record.event.type === 'xstate.init' ? begun(description, active) : taken(description, before, record, active)
     before = active
     return { record, active, entered, edges }
   })

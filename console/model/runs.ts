@@ -20,7 +20,17 @@ export function knownRuns(records: readonly RecordTold[]): ReadonlyMap<string, K
   for (const { seq, at, run, machine, key, state, ends = null, outcome = null } of records) {
     const first = runs.get(run)?.first ?? seq
     runs.delete(run)
-    runs.set(run, { run, machine: machineOf({ run, machine }), key: key ?? '', first, last: seq, at, state, ends, outcome })
+    runs.set(run, {
+      run,
+      machine: machineOf({ run, machine }),
+      key: key ?? '',
+      first,
+      last: seq,
+      at,
+      state,
+      ends,
+      outcome,
+    })
   }
   return runs
 }

@@ -11,7 +11,7 @@ import { type UnderWay, underWay } from '../model/under-way.ts'
 import { plural } from '../model/wording.ts'
 import { ActionButton } from '../view/button.tsx'
 import { Confirm } from '../view/confirm.tsx'
-import { Badge, Card, Empty, Facts, NotForRole } from '../view/parts.tsx'
+import { Badge, Card, Empty, Facts, NotForRole, Sideways } from '../view/parts.tsx'
 import { ProgressLine } from '../view/progress.tsx'
 import { Since } from '../view/since.tsx'
 
@@ -35,7 +35,9 @@ export function Apps() {
   return (
     <>
       {visitor !== null && visitor.role !== 'owner' && visitor.role !== 'org_admin' && (
-        <p class="banner">You are here as {roleText(visitor)}. What your role may not do is said where it would be done.</p>
+        <p class="banner">
+          You are here as {roleText(visitor)}. What your role may not do is said where it would be done.
+        </p>
       )}
       {apps.length === 0 ? (
         <Empty title="The organisation has no apps yet">
@@ -147,7 +149,10 @@ function App({ status: one, check }: { readonly status: AppStatus; readonly chec
             field={{ name: 'Why', placeholder: 'The newer one cannot …' }}
             answer="Pin it"
             onConfirm={(note) =>
-              void act(`app-pin ${app}`, 'app.pin', { name: app, note }, () => ({ kind: 'good', text: `${app} is pinned.` }))
+              void act(`app-pin ${app}`, 'app.pin', { name: app, note }, () => ({
+                kind: 'good',
+                text: `${app} is pinned.`,
+              }))
             }
           />
         ) : (
@@ -185,8 +190,14 @@ interface Result extends WorkspaceStep {
 
 /** What becomes of each workspace: as it comes while an upgrade is under way, and afterwards what it came to. */
 function Upgrade({ app, work }: { readonly app: string; readonly work: UnderWay | null }) {
-  const ended = useSignal<{ readonly run: string; readonly outcome: string; readonly results: readonly Result[] } | null>(null)
-  const last = [...runs.value.values()].findLast(({ machine, key, ends }) => machine === 'app-upgrade' && key === app && ends !== null)
+  const ended = useSignal<{
+    readonly run: string
+    readonly outcome: string
+    readonly results: readonly Result[]
+  } | null>(null)
+  const last = [...runs.value.values()].findLast(
+    ({ machine, key, ends }) => machine === 'app-upgrade' && key === app && ends !== null,
+  )
   useEffect(() => {
     if (last === undefined || work !== null) return
     runNow(last.run).then(
@@ -214,7 +225,15 @@ interface Outcome {
 
 const outcomes: Readonly<Record<string, 'good' | 'bad' | 'plain'>> = { upgraded: 'good', kept: 'bad', dead: 'bad' }
 
-function Results({ title, run, results }: { readonly title: string; readonly run: string; readonly results: readonly Result[] }) {
+function Results({
+  title,
+  run,
+  results,
+}: {
+  readonly title: string
+  readonly run: string
+  readonly results: readonly Result[]
+}) {
   return (
     <>
       <h3>
@@ -239,7 +258,7 @@ const states = { serving: 'good', starting: 'live', dead: 'bad' } as const
 function Workspaces({ app, workspaces }: { readonly app: string; readonly workspaces: readonly InstanceStatus[] }) {
   if (workspaces.length === 0) return <p class="quiet">No workspace has it.</p>
   return (
-    <div class="scroll" tabIndex={0} role="region" aria-label={`Workspaces with ${app}`}>
+    <Sideways label={`Workspaces with ${app}`}>
       <table>
         <thead>
           <tr>
@@ -259,7 +278,7 @@ function Workspaces({ app, workspaces }: { readonly app: string; readonly worksp
           ))}
         </tbody>
       </table>
-    </div>
+    </Sideways>
   )
 }
 

@@ -106,7 +106,9 @@ function OneChart({ machine }: { readonly machine: MachineTold }) {
           </label>
           {moment !== undefined && (
             <span role="status">
-              <Badge tone={shown?.isActive && at === undefined ? 'live' : 'plain'}>{stateText(moment.record.state)}</Badge>{' '}
+              <Badge tone={shown?.isActive && at === undefined ? 'live' : 'plain'}>
+                {stateText(moment.record.state)}
+              </Badge>{' '}
               after{' '}
               <a href={linkTo('journal', { run: moment.record.run, at: moment.record.seq })}>
                 record {moment.record.seq}
@@ -188,7 +190,12 @@ const kinds = {
   history: 'where it was last',
 }
 
-function EdgeInfo({ machine: { definition }, ids, passages, onChoose }: InfoProps & { readonly ids: readonly string[] }) {
+function EdgeInfo({
+  machine: { definition },
+  ids,
+  passages,
+  onChoose,
+}: InfoProps & { readonly ids: readonly string[] }) {
   return (
     <>
       {definition.edges
@@ -269,8 +276,8 @@ function Records({ title, passages }: { readonly title: string; readonly passage
             .reverse()
             .map(({ record: { seq, at, run, event } }) => (
               <li key={seq}>
-                <a href={linkTo('journal', { run, at: seq })}>{seq}</a>{' '}
-                <span class="quiet">{timeText(at)}</span> {eventText(event.type)}
+                <a href={linkTo('journal', { run, at: seq })}>{seq}</a> <span class="quiet">{timeText(at)}</span>{' '}
+                {eventText(event.type)}
               </li>
             ))}
         </ol>

@@ -18,8 +18,8 @@ export function Locked() {
     <main class="alone">
       <h1>Instar</h1>
       <p>
-        This console is open to who has its token. <code>instar up</code> prints a link that carries it; each start makes
-        a new one.
+        This console is open to who has its token. <code>instar up</code> prints a link that carries it; each start
+        makes a new one.
       </p>
       <form onSubmit={(event) => void submit(event)}>
         <label>

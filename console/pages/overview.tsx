@@ -4,7 +4,7 @@ import { hello, status } from '../model/live.ts'
 import { linkTo } from '../model/route.ts'
 import { nameOf } from '../model/runs.ts'
 import { eventText, plural, stateText, timeText } from '../model/wording.ts'
-import { Badge, Card, Empty } from '../view/parts.tsx'
+import { Badge, Card, Empty, Sideways } from '../view/parts.tsx'
 import { Since } from '../view/since.tsx'
 
 /** What runs, in which version, since when, and what needs a person. */
@@ -109,7 +109,7 @@ function Running() {
           </p>
         </Empty>
       ) : (
-        <div class="scroll" tabIndex={0} role="region" aria-label="What runs">
+        <Sideways label="What runs">
           <table>
             <thead>
               <tr>
@@ -134,7 +134,7 @@ function Running() {
               ))}
             </tbody>
           </table>
-        </div>
+        </Sideways>
       )}
     </Card>
   )

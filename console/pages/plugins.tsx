@@ -20,7 +20,9 @@ export function Plugins() {
   if (!plugins) return <NotForRole what="Plugins" />
   const refusal = ownersOnly()
   const check = async (apply: boolean) => {
-    const found = await act(`plugin-check ${apply}`, 'plugin.check', { apply }, ({ plugins: all }) => saidOf(all, apply))
+    const found = await act(`plugin-check ${apply}`, 'plugin.check', { apply }, ({ plugins: all }) =>
+      saidOf(all, apply),
+    )
     if (found !== undefined) drift.value = found.plugins
   }
   return (
@@ -54,7 +56,11 @@ function saidOf(all: readonly unknown[], applied: boolean): Said {
   const some = all as Drift
   if (some.length === 0) return { kind: 'plain', text: 'No plugin is subscribed to.' }
   const behind = some.filter(({ standing }) => standing === 'behind').length
-  if (applied) return { kind: behind === 0 ? 'good' : 'plain', text: behind === 0 ? 'All are current.' : `${plural(behind, 'plugin')} could not be updated.` }
+  if (applied)
+    return {
+      kind: behind === 0 ? 'good' : 'plain',
+      text: behind === 0 ? 'All are current.' : `${plural(behind, 'plugin')} could not be updated.`,
+    }
   return { kind: 'plain', text: behind === 0 ? 'All are current.' : `${plural(behind, 'plugin')} could be updated.` }
 }
 

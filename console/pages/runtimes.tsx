@@ -47,7 +47,13 @@ function Runtime({ runtime }: { readonly runtime: RuntimeStatus }) {
   const refusal = ownersOnly()
   const check = () =>
     act(`runtime-update ${name}`, 'runtime.check', { name }, ({ outcome, version, reason, code }) => {
-      return checked[outcome]?.(version) ?? { kind: 'bad', text: `${outcome}: ${version ?? name}`, hint: `${reason ?? ''} ${code ?? ''}` }
+      return (
+        checked[outcome]?.(version) ?? {
+          kind: 'bad',
+          text: `${outcome}: ${version ?? name}`,
+          hint: `${reason ?? ''} ${code ?? ''}`,
+        }
+      )
     })
   const launch = () =>
     act(`runtime-launch ${name}`, 'runtime.launch', { name }, ({ version, insteadOf }) => ({
@@ -55,7 +61,10 @@ function Runtime({ runtime }: { readonly runtime: RuntimeStatus }) {
       text: insteadOf === null ? `${name} runs ${version}.` : `${name} runs ${version}; ${insteadOf} failed.`,
     }))
   const stop = () =>
-    act(`runtime-stop ${name}`, 'runtime.stop', { name }, ({ version }) => ({ kind: 'plain', text: `${name} ${version ?? ''} has ended.` }))
+    act(`runtime-stop ${name}`, 'runtime.stop', { name }, ({ version }) => ({
+      kind: 'plain',
+      text: `${name} ${version ?? ''} has ended.`,
+    }))
   const restart = async () => {
     const stopped = await stop()
     if (stopped !== undefined) await launch()
@@ -63,10 +72,7 @@ function Runtime({ runtime }: { readonly runtime: RuntimeStatus }) {
   const needsRestart = running !== null && nextLaunch !== null && running.version !== nextLaunch
   const isChanging = pending.value.has(`runtime-launch ${name}`) || pending.value.has(`runtime-stop ${name}`)
   return (
-    <Card
-      title={name}
-      aside={running ? <Badge tone="good">runs {running.version}</Badge> : <Badge>not running</Badge>}
-    >
+    <Card title={name} aside={running ? <Badge tone="good">runs {running.version}</Badge> : <Badge>not running</Badge>}>
       <Facts
         facts={[
           ['Package', `${from}@${channel}`],
@@ -107,11 +113,22 @@ function Runtime({ runtime }: { readonly runtime: RuntimeStatus }) {
       )}
       {isChanging && <ProgressLine what={name} state={launchState(name)} />}
       <div class="actions">
-        <ActionButton action={`runtime-update ${name}`} refusal={refusal} busy={checking !== null} onAct={() => void check()}>
+        <ActionButton
+          action={`runtime-update ${name}`}
+          refusal={refusal}
+          busy={checking !== null}
+          onAct={() => void check()}
+        >
           Check for updates
         </ActionButton>
         {running === null ? (
-          <ActionButton action={`runtime-launch ${name}`} kind="primary" refusal={refusal} disabled={nextLaunch === null} onAct={() => void launch()}>
+          <ActionButton
+            action={`runtime-launch ${name}`}
+            kind="primary"
+            refusal={refusal}
+            disabled={nextLaunch === null}
+            onAct={() => void launch()}
+          >
             Launch
           </ActionButton>
         ) : (
@@ -197,7 +214,9 @@ function TooYoung({ name }: { readonly name: string }) {
 
 function Versions({ runtime }: { readonly runtime: RuntimeStatus }) {
   const { name, releases, current, previous, knownGood, bundled, running, bans } = runtime
-  const versions = [...new Set([...releases.map(({ version }) => version), ...(bundled ? [bundled.version] : [])])].reverse()
+  const versions = [
+    ...new Set([...releases.map(({ version }) => version), ...(bundled ? [bundled.version] : [])]),
+  ].reverse()
   if (versions.length === 0) return <p class="quiet">No version has been staged here yet.</p>
   const tagsOf = (version: string) =>
     [
@@ -234,10 +253,15 @@ function Versions({ runtime }: { readonly runtime: RuntimeStatus }) {
                 answer="Ban it"
                 danger
                 onConfirm={(reason) =>
-                  void act(`runtime-ban ${name} ${version}`, 'runtime.ban', { name, version, ...(reason && { reason }) }, () => ({
-                    kind: 'good',
-                    text: `${version} is banned.`,
-                  }))
+                  void act(
+                    `runtime-ban ${name} ${version}`,
+                    'runtime.ban',
+                    { name, version, ...(reason && { reason }) },
+                    () => ({
+                      kind: 'good',
+                      text: `${version} is banned.`,
+                    }),
+                  )
                 }
               />
             )}
@@ -257,7 +281,10 @@ function Bans({ runtime: { name, bans } }: { readonly runtime: RuntimeStatus }) 
           <li key={version}>
             <span class="version">{version}</span>
             <span>
-              {reason} <span class="quiet"><Since at={at} /></span>
+              {reason}{' '}
+              <span class="quiet">
+                <Since at={at} />
+              </span>
             </span>
             <span class="spacer" />
             <ActionButton

@@ -42,7 +42,9 @@ export function Terminals() {
           <a href={linkTo('terminals')}>All terminals</a>
         </Empty>
       )}
-      {chosen !== undefined && daemon !== null && <Shown key={`${daemon}/${chosen.id}`} daemon={daemon} session={chosen} />}
+      {chosen !== undefined && daemon !== null && (
+        <Shown key={`${daemon}/${chosen.id}`} daemon={daemon} session={chosen} />
+      )}
     </>
   )
 }
@@ -83,7 +85,10 @@ function Daemon({ daemon, chosen }: { readonly daemon: DaemonStatus; readonly ch
             ['Process', `${running.pid}, Node ${running.node}`],
             ['Since', <Since key="since" at={running.startedAt} />],
             ['Generation', running.generation],
-            ['Survives a crash', running.keeper === null ? 'no, there is no keeper' : `yes, by keeper ${running.keeper.pid}`],
+            [
+              'Survives a crash',
+              running.keeper === null ? 'no, there is no keeper' : `yes, by keeper ${running.keeper.pid}`,
+            ],
           ]}
         />
       )}
@@ -107,7 +112,10 @@ function Daemon({ daemon, chosen }: { readonly daemon: DaemonStatus; readonly ch
         <ul class="rows sessions" aria-label={`Terminals of ${name}`}>
           {sessions.map(({ id, command, pid, createdAt, exit }) => (
             <li key={id}>
-              <a href={linkTo('terminals', { daemon: name, session: id })} aria-current={id === chosen ? 'true' : undefined}>
+              <a
+                href={linkTo('terminals', { daemon: name, session: id })}
+                aria-current={id === chosen ? 'true' : undefined}
+              >
                 {id}
               </a>
               <code>{command.join(' ')}</code>
@@ -173,7 +181,10 @@ function Handoff({ daemon, isAsked }: { readonly daemon: string; readonly isAske
   }, [isBusy])
   const passages = useMemo(() => {
     if (machine === undefined || run === undefined) return []
-    return passagesOf(machine.definition, records.value.filter((record) => record.run === run.run))
+    return passagesOf(
+      machine.definition,
+      records.value.filter((record) => record.run === run.run),
+    )
   }, [machine, run?.run, records.value])
   if (!isOpen.value || run === undefined) return null
   const last = passages.at(-1)
@@ -190,7 +201,8 @@ function Handoff({ daemon, isAsked }: { readonly daemon: string; readonly isAske
       <ol class="steps">
         {passages.slice(-6).map(({ record }) => (
           <li key={record.seq}>
-            <a href={linkTo('journal', { run: record.run, at: record.seq })}>{record.seq}</a> {eventText(record.event.type)}
+            <a href={linkTo('journal', { run: record.run, at: record.seq })}>{record.seq}</a>{' '}
+            {eventText(record.event.type)}
           </li>
         ))}
       </ol>

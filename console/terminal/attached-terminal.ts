@@ -113,7 +113,8 @@ export class AttachedTerminal {
     const path = `/console/terminals/${encodeURIComponent(this.daemon)}/${encodeURIComponent(this.session.id)}`
     const socket = new WebSocket(`ws://${location.host}${path}${this.offset === null ? '' : `?offset=${this.offset}`}`)
     socket.binaryType = 'arraybuffer'
-    socket.onmessage = ({ data }) => (typeof data === 'string' ? this.hear(JSON.parse(data)) : this.take(new Uint8Array(data)))
+    socket.onmessage = ({ data }) =>
+      typeof data === 'string' ? this.hear(JSON.parse(data)) : this.take(new Uint8Array(data))
     socket.onclose = ({ code }) => {
       if (this.socket === socket) this.lose(code)
     }

@@ -55,7 +55,10 @@ export function Chart({ machine, active, taken = none, chosen = null, onChoose }
     }
     for (const element of svg.querySelectorAll('[data-edges]')) {
       const ids = element.getAttribute('data-edges')!.split(' ')
-      element.classList.toggle('taken', ids.some((id) => taken.has(id)))
+      element.classList.toggle(
+        'taken',
+        ids.some((id) => taken.has(id)),
+      )
       const isChosen = chosen !== null && 'edges' in chosen && ids.some((id) => chosen.edges.includes(id))
       element.classList.toggle('chosen', isChosen)
     }

@@ -83,3 +83,13 @@ export function Facts({ facts }: { readonly facts: readonly (readonly [name: str
     </dl>
   )
 }
+
+/** What may be wider than the page, and is moved sideways then, also with the keyboard. */
+export function Sideways({ label, children }: { readonly label: string; readonly children: ComponentChildren }) {
+  return (
+    // biome-ignore lint/a11y/noNoninteractiveTabindex: else only a pointer could move it
+    <section class="scroll" tabIndex={0} aria-label={label}>
+      {children}
+    </section>
+  )
+}

@@ -11,7 +11,15 @@ interface Amounts {
 }
 
 /** What is being done. Shown from the moment it was asked for, when nothing is known of it but that. */
-export function ProgressLine({ what, told, state }: { what: string; told?: Progress | undefined; state?: string | undefined }) {
+export function ProgressLine({
+  what,
+  told,
+  state,
+}: {
+  what: string
+  told?: Progress | undefined
+  state?: string | undefined
+}) {
   const { phase, message, version, bytes, total, bytesPerSecond } = Object(told?.data) as Amounts
   const words = message ?? phase ?? state ?? 'asked for'
   const hasTotal = typeof total === 'number' && total > 0 && typeof bytes === 'number'

@@ -16,9 +16,9 @@ export function ValueTree({ value, name, open = true }: { value: unknown; name?:
         <span class="quiet">{isList ? '[]' : '{}'}</span>
       </div>
     )
-  const branches = entries.slice(0, shownMax).map(([key, inner]) => (
-    <ValueTree key={key} name={key} value={inner} open={false} />
-  ))
+  const branches = entries
+    .slice(0, shownMax)
+    .map(([key, inner]) => <ValueTree key={key} name={key} value={inner} open={false} />)
   if (name === undefined) return <div class="tree">{branches}</div>
   return (
     <details class="branch" open={open}>
@@ -40,7 +40,8 @@ const textMax = 4000
 /** Null, and words that could be taken for something else, are told apart from text by their style. */
 export function Scalar({ value }: { readonly value: unknown }) {
   if (value === undefined) return <span class="quiet">nothing</span>
-  if (typeof value === 'string') return <span class="text">{value.length > textMax ? `${value.slice(0, textMax)} …` : value || '""'}</span>
+  if (typeof value === 'string')
+    return <span class="text">{value.length > textMax ? `${value.slice(0, textMax)} …` : value || '""'}</span>
   return <span class="scalar">{String(value)}</span>
 }
 

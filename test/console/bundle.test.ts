@@ -13,7 +13,8 @@ async function loadedAtOnce(): Promise<string[]> {
   const found = new Set([...page.matchAll(/(?:src|href)="\/(assets\/[^"]+)"/g)].map(([, name]) => name!))
   for (const name of found)
     if (name.endsWith('.js'))
-      for (const [, other] of (await read(name)).matchAll(/(?:import|from)\s*"\.\/([^"]+)"/g)) found.add(`assets/${other}`)
+      for (const [, other] of (await read(name)).matchAll(/(?:import|from)\s*"\.\/([^"]+)"/g))
+        found.add(`assets/${other}`)
   return [...found]
 }
 
@@ -31,5 +32,9 @@ test('the page without its terminal is at most 60 kB of gzip', async () => {
 test('nothing in the page is inline, and nothing comes from elsewhere', async () => {
   const page = await read('index.html')
   expect(page).not.toMatch(/<style|\sstyle=|<script(?![^>]*\ssrc=)/)
-  expect([...page.matchAll(/(?:src|href)="([^"]+)"/g)].map(([, where]) => where).filter((where) => !where!.startsWith('/assets/'))).toEqual([])
+  expect(
+    [...page.matchAll(/(?:src|href)="([^"]+)"/g)]
+      .map(([, where]) => where)
+      .filter((where) => !where!.startsWith('/assets/')),
+  ).toEqual([])
 })

@@ -182,7 +182,10 @@ test('a record appears in the journal when it is written, in every page that is 
   for (const watched of pages) await enter(watched, 'journal')
   await asked('workspace', 'add', 'fresh')
   for (const { page, errors } of pages) {
-    await page.getByRole('option', { name: /workspace-adjust-\d+/ }).first().waitFor()
+    await page
+      .getByRole('option', { name: /workspace-adjust-\d+/ })
+      .first()
+      .waitFor()
     expect(errors).toEqual([])
   }
 })
@@ -219,7 +222,9 @@ test('an upgrade of an app is watched as it happens: from another page, and thro
 test('a daemon is upgraded under a program that prints: no line is missing in the terminal of the page', async () => {
   const lines = 300
   await up()
-  await session(`i=0; while [ $i -lt ${lines} ]; do i=$((i+1)); echo "line $i."; sleep 0.02; done; echo finished; exec sleep 600`)
+  await session(
+    `i=0; while [ $i -lt ${lines} ]; do i=$((i+1)); echo "line $i."; sleep 0.02; done; echo finished; exec sleep 600`,
+  )
   const watched = await WatchedPage.open(browser)
   const page = await enter(watched, 'terminals?daemon=main&session=work')
   await page.locator('.xterm-rows').getByText('line 20.').waitFor()
@@ -266,9 +271,16 @@ test('a controller is killed and started again: the page and its terminal go on 
   await page.locator('.xterm-rows').getByText('heard again').waitFor()
   await asked('workspace', 'add', 'later')
   await visit(page, 'journal')
-  await page.getByRole('option', { name: /workspace-adjust-\d+/ }).first().waitFor()
+  await page
+    .getByRole('option', { name: /workspace-adjust-\d+/ })
+    .first()
+    .waitFor()
   // What the browser says of a server that is not there.
-  expect(watched.errors.filter((error) => !/ERR_CONNECTION_REFUSED|ERR_INCOMPLETE_CHUNKED|ERR_CONNECTION_RESET|ERR_EMPTY_RESPONSE/.test(error))).toEqual([])
+  expect(
+    watched.errors.filter(
+      (error) => !/ERR_CONNECTION_REFUSED|ERR_INCOMPLETE_CHUNKED|ERR_CONNECTION_RESET|ERR_EMPTY_RESPONSE/.test(error),
+    ),
+  ).toEqual([])
 })
 
 test('ten thousand records are scrubbed: list, slider and state stay in step', async () => {
@@ -277,7 +289,9 @@ test('ten thousand records are scrubbed: list, slider and state stay in step', a
   await http.serve(controller)
   const count = 10_000
   for (let made = 0; made < count; made += 500)
-    await Promise.all(Array.from({ length: 500 }, (_, n) => controller.access.refuse(null, { action: `try ${made + n}` })))
+    await Promise.all(
+      Array.from({ length: 500 }, (_, n) => controller.access.refuse(null, { action: `try ${made + n}` })),
+    )
   const last = controller.journal.lastSeq
   const watched = await WatchedPage.open(browser)
   const page = await enter(watched, 'journal?at=1')

@@ -1,5 +1,5 @@
-import { createRequire } from 'node:module'
 import { readFile } from 'node:fs/promises'
+import { createRequire } from 'node:module'
 import { type Browser, type BrowserContext, chromium, type Page } from 'playwright-core'
 import { onTestFinished } from 'vitest'
 import { systemProgram } from './system-program.ts'
@@ -41,7 +41,10 @@ export class WatchedPage {
     await this.page.evaluate(await readFile(axePath, 'utf8'))
     return this.page.evaluate(async () => {
       const { violations } = await (globalThis as any).axe.run()
-      return violations.map(({ id, nodes }: any) => `${id}: ${nodes.map(({ html, any: [why] }: any) => `${html} ${why?.message}`).join('\n')}`)
+      return violations.map(
+        ({ id, nodes }: any) =>
+          `${id}: ${nodes.map(({ html, any: [why] }: any) => `${html} ${why?.message}`).join('\n')}`,
+      )
     })
   }
 
