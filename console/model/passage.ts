@@ -36,12 +36,17 @@ function taken(
   active: ReadonlySet<string>,
 ): Set<string> {
   const found = new Set<string>()
-  for (const edge of description.edges.filter((edge) => edge.event === event.type && before.has(edge.source))) {
+  for (const edge of description.edges.filter((edge) => isHeard(edge.event, event.type) && before.has(edge.source))) {
     const further = edge.targets.length === 0 ? new Set<string>() : throughAll(description, edge, active)
     if (further === undefined) continue
     for (const id of [edge.id, ...further]) found.add(id)
   }
   return found
+}
+
+/** As XState has it, a name can stand for several: `*`, `poll.*`. */
+function isHeard(name: string, type: string): boolean {
+  return name === type || name === '*' || (name.endsWith('.*') && type.startsWith(name.slice(0, -1)))
 }
 
 /** What follows this transition within the same step, where it leads to what is active; undefined where it does not. */
