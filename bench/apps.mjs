@@ -14,7 +14,7 @@ import { startRegistry } from '../dist/src/testing/registry.js'
 import { source } from './compiled.mjs'
 import { inScratch, inTurns, median, percentile, row, timed } from './measure.mjs'
 
-const cli = source('dist/src/cli/main.js')
+const cli = source('dist/cli.js')
 const upgrades = 100
 const callsAtOnce = 500
 const warmUpCalls = 3000

@@ -5,7 +5,7 @@ import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { inScratch, inTurns, median, row, timed } from './measure.mjs'
 
-const main = fileURLToPath(new URL('../dist/src/cli/main.js', import.meta.url))
+const main = fileURLToPath(new URL('../dist/cli.js', import.meta.url))
 const run = promisify(execFile)
 
 export const startUp = () =>

@@ -31,7 +31,7 @@ const sources = digestOf([
   'tsconfig.json',
   'tsconfig.build.json',
   'package-lock.json',
-  'scripts/bundle-daemon.mjs',
+  'scripts/bundle-programs.mjs',
 ])
 if (markOf(builtMark) !== sources) {
   console.error('Building …')

@@ -63,7 +63,7 @@ import { Targets } from './plugins/targets.ts'
 import { ReleaseStore } from './releases/store.ts'
 import type { Notice } from './run/apply.ts'
 import type { AnyFlow } from './run/flow.ts'
-import { type Change, Detached, Interpreter } from './run/interpreter.ts'
+import { type Change, Detached, Interpreter, type Replayed } from './run/interpreter.ts'
 import type { RunState } from './run/run.ts'
 import { startSchedule } from './runtime/schedule.ts'
 import { sweepChildren } from './runtime/sweep-children.ts'
@@ -374,6 +374,24 @@ export class Controller implements AsyncDisposable {
    */
   stateAt(run: string, seq: number): Promise<RunState> {
     return this.interpreter.stateAt(run, seq)
+  }
+
+  /**
+   * The records from `from` on to the last one now, each with the state of its run right after it, by replay; nothing runs.
+   *
+   * @throws {InstarError} `JOURNAL_COMPACTED`
+   */
+  history(range: { readonly from: number }): AsyncGenerator<Replayed, void, void> {
+    return this.interpreter.history(range)
+  }
+
+  /**
+   * Tells of every record, notice and progress from now on. Returns what ends it.
+   *
+   * @internal What it tells is the controller's own, and is not to be changed.
+   */
+  watch(listener: (change: Change) => void): () => void {
+    return this.interpreter.subscribe(listener)
   }
 
   /** What was announced (staged, rolled back, banned, …), also before this controller was opened; the last 500. */

@@ -167,7 +167,7 @@ export const codes = {
   },
   HTTP_UNUSABLE: { retry: false, hint: 'The cause says why. Name another port with --port or `console.port`.' },
   HTTP_FOREIGN: { retry: false, exit: 4, hint: 'Use the address that `instar status` shows, and from no other site.' },
-  HTTP_UNKNOWN: { retry: false, hint: 'Ask for /mcp/workspaces/ID or /mcp/organisation, with GET, POST or DELETE.' },
+  HTTP_UNKNOWN: { retry: false, hint: 'Ask for /, /mcp/workspaces/ID or /mcp/organisation.' },
   CONTROL_INVALID: { retry: false, hint: 'What came over the control socket is none of its messages.' },
   CONTROL_TOO_LARGE: { retry: false, hint: 'Ask for less at once.' },
   VERB_UNKNOWN: { retry: false, exit: 2, hint: 'The controller does not know this verb; it may be older.' },

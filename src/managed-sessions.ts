@@ -47,6 +47,16 @@ export class ManagedSessions {
     return (await this.client(asked)).session(id, asked)
   }
 
+  /**
+   * A connection of its own, which is the caller's to close: for one that attaches, so that no other output holds it up.
+   *
+   * @throws {InstarError} `DAEMON_NOT_RUNNING`, and what {@link connectDaemon} throws.
+   */
+  connect({ signal }: DaemonAsked = {}): Promise<DaemonClient> {
+    // A keeper goes on listening when its daemon has died; where nobody does, none is about to come.
+    return connectDaemon({ path: () => this.find(), reconnect: { whileAbsent: false }, signal })
+  }
+
   /** Leaves the daemon and its sessions running. */
   async close(): Promise<void> {
     const { connecting } = this
@@ -66,16 +76,15 @@ export class ManagedSessions {
   /** @throws {InstarError} `DAEMON_NOT_RUNNING`, and what {@link connectDaemon} throws. */
   private async client(asked: DaemonAsked): Promise<DaemonClient> {
     asked.signal?.throwIfAborted()
-    this.connecting ??= this.connect().catch((error) => {
+    this.connecting ??= this.share().catch((error) => {
       this.connecting = null
       throw error
     })
     return abortable(this.connecting, asked.signal)
   }
 
-  private async connect(): Promise<DaemonClient> {
-    // A keeper goes on listening when its daemon has died; where nobody does, none is about to come.
-    const client = await connectDaemon({ path: () => this.find(), reconnect: { whileAbsent: false } })
+  private async share(): Promise<DaemonClient> {
+    const client = await this.connect()
     client.onEvent(({ type }) => {
       // What is asked next begins anew.
       if (type === 'gone') this.connecting = null

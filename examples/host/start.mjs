@@ -27,7 +27,7 @@ process.off('SIGINT', interrupt).off('SIGTERM', interrupt)
 process.env.GIT_CEILING_DIRECTORIES ??= here
 process.env.INSTAR_HOME = home
 process.argv.splice(2, 0, '--config', config, 'up')
-await import('../../dist/src/cli/main.js')
+await import('../../dist/cli.js')
 
 async function prepare(refusal, work) {
   try {

@@ -17,6 +17,7 @@ export interface Asked {
 /** What each role may do; the first may do everything. A workspace admin and a member act in their own workspace only. */
 const allowed: Readonly<Record<Exclude<AppRole, 'org_admin'>, ReadonlySet<string>>> = {
   workspace_admin: new Set([
+    'see the console',
     'list',
     'check',
     'call',
@@ -30,7 +31,7 @@ const allowed: Readonly<Record<Exclude<AppRole, 'org_admin'>, ReadonlySet<string
     'set credentials',
     'remove credentials',
   ]),
-  member: new Set(['list', 'check', 'call', 'connect']),
+  member: new Set(['see the console', 'list', 'check', 'call', 'connect']),
 }
 
 /** Whether whoever has this role may do it. Pure: the console's page asks the same, to show what is not allowed. */

@@ -1,8 +1,7 @@
-import { readFile } from 'node:fs/promises'
 import { machines } from '../../machines/index.ts'
+import { drawingOf } from '../diagram/drawing.ts'
 import { InstarError } from '../errors.ts'
 import { didYouMean } from '../nearest.ts'
-import { shippedFile } from '../package-info.ts'
 import { type Command, exit } from './cli.ts'
 import { table } from './text.ts'
 
@@ -38,11 +37,4 @@ export const exportOne: Command<[name: string, format: 'mermaid' | 'svg' | 'json
   if (format === 'json') await output.print(`${JSON.stringify({ schema: 1, machine: description })}\n`)
   else await output.print((await import('../diagram/mermaid.ts')).toMermaid(description))
   return exit.done
-}
-
-/** Drawn when the package was built, since the layout engine is too large to ship. */
-async function drawingOf(name: string): Promise<string> {
-  return readFile(shippedFile(`diagrams/${name}.svg`), 'utf8').catch((cause) => {
-    throw new InstarError('DIAGRAM_MISSING', `there is no drawing of ${name}`, { cause })
-  })
 }

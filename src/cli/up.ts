@@ -25,16 +25,25 @@ export const up: Command<[options: { readonly port?: number }]> = async (cli, { 
   const controller = await openController({ home, config, logger: loggerFor(output), signal })
   try {
     await using server = await serveControl(controller, log)
-    await http.serve(controller)
+    const link = await http.serve(controller)
     const file = (await configFile(cli)) ?? null
     await output.reached(
-      { event: 'up', home: controller.home, pid: process.pid, config: file, control: server.address, url: http.url },
+      {
+        event: 'up',
+        home: controller.home,
+        pid: process.pid,
+        config: file,
+        control: server.address,
+        url: http.url,
+        console: link,
+      },
       () =>
         [
           `home ${controller.home}`,
           `controller pid ${process.pid}`,
           `configuration ${file ?? 'none'}`,
           `address ${http.url}`,
+          `console ${link}`,
         ]
           .map((line) => `${line}\n`)
           .join(''),

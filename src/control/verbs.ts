@@ -517,6 +517,11 @@ export function isEndless(name: string): boolean {
   return Object.hasOwn(verbs, name) && 'endless' in verbs[name as VerbName]
 }
 
+/** Whether a verb asks whose token it is shown. The others are for the owner of the home alone. */
+export function takesToken(name: VerbName): boolean {
+  return 'token' in verbs[name].params.shape
+}
+
 /**
  * Performs one verb.
  *

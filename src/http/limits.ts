@@ -14,6 +14,16 @@ export interface HttpLimits {
   readonly sessionIdleMs: number
   /** What is refused beyond this many within a minute is not journaled. */
   readonly refusalsPerMinute: number
+  /** That are signed in to the console; where another one comes, the first of them is signed out. */
+  readonly browsers: number
+  readonly browserMs: number
+  /** Pages that listen to what happens. */
+  readonly streams: number
+  /** A page that takes nothing of what it is sent for this long is cut. */
+  readonly takeMs: number
+  readonly terminals: number
+  /** What pages have asked for and is under way. */
+  readonly verbs: number
 }
 
 export const httpLimits: HttpLimits = {
@@ -26,4 +36,10 @@ export const httpLimits: HttpLimits = {
   sessions: 64,
   sessionIdleMs: 1_800_000,
   refusalsPerMinute: 120,
+  browsers: 64,
+  browserMs: 2_592_000_000,
+  streams: 64,
+  takeMs: 15_000,
+  terminals: 64,
+  verbs: 64,
 }

@@ -1,4 +1,5 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
+import type { Duplex } from 'node:stream'
 import type { InstarError } from '../errors.ts'
 
 /** Something that can be asked for under a path. */
@@ -9,10 +10,18 @@ export interface Route {
   handle(request: IncomingMessage, response: ServerResponse, groups: readonly string[]): Promise<void>
 }
 
+/** Something that becomes a WebSocket. */
+export interface Upgrade {
+  readonly path: RegExp
+  /** Has the socket once it resolves; where it rejects, the socket gets the refusal. */
+  take(request: IncomingMessage, socket: Duplex, head: Buffer, groups: readonly string[]): Promise<void>
+}
+
 /** Routes that belong together, and what they have open. */
 export interface Area {
   readonly routes: readonly Route[]
-  close(): Promise<void>
+  readonly upgrades?: readonly Upgrade[]
+  close?(): Promise<void>
 }
 
 /** An error that has a status of its own. */

@@ -1,12 +1,15 @@
 import { once } from 'node:events'
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
-import type { AddressInfo } from 'node:net'
-import type { Served } from '../control/verbs.ts'
+import { createServer, type IncomingMessage, type Server, ServerResponse } from 'node:http'
+import type { AddressInfo, Socket } from 'node:net'
+import type { Duplex } from 'node:stream'
+import { consoleAreas } from '../console/areas.ts'
+import type { Shown } from '../console/shown.ts'
 import { type ErrorRecord, errorRecord, InstarError } from '../errors.ts'
 import { type HttpLimits, httpLimits } from './limits.ts'
 import { mcpArea } from './mcp.ts'
 import { isFromOurselves } from './origin.ts'
 import { type Area, Refused } from './route.ts'
+import { statusOf } from './status-of.ts'
 import { TokenGate } from './token-gate.ts'
 
 interface HttpOptions {
@@ -18,6 +21,14 @@ interface HttpOptions {
 
 const host = '127.0.0.1'
 
+/** Nothing but our own files, nothing inline, and in nobody's frame; for a page there is one, and for the rest it does no harm. */
+const policy = [
+  "default-src 'none'",
+  ...['script', 'style', 'font', 'connect'].map((kind) => `${kind}-src 'self'`),
+  "img-src 'self' data:",
+  ...['base-uri', 'form-action', 'frame-ancestors'].map((kind) => `${kind} 'none'`),
+].join('; ')
+
 /**
  * A controller's HTTP server, on loopback only. It takes its port before there is a controller, so that where the port is
  * taken nothing has been begun; until `serve` every request is told to come later.
@@ -25,7 +36,7 @@ const host = '127.0.0.1'
  * What comes from another site than this server's own is refused before anything else is looked at.
  */
 export class HttpServer implements AsyncDisposable {
-  private area: Area | null = null
+  private areas: readonly Area[] | null = null
   private gate: TokenGate | null = null
   private closed: Promise<void> | null = null
 
@@ -35,6 +46,7 @@ export class HttpServer implements AsyncDisposable {
     private readonly log: (message: string) => void,
   ) {
     server.on('request', (request, response) => void this.answer(request, response))
+    server.on('upgrade', (request, socket, head) => void this.upgrade(request, socket, head))
     server.on('error', (error) => log(`http: ${error.message}`)) // out of descriptors, say; it goes on accepting
   }
 
@@ -67,14 +79,21 @@ export class HttpServer implements AsyncDisposable {
     return `http://${host}:${this.port}`
   }
 
-  /** Begins to answer for a controller, until that is closed. Writes the token of the home's owner. */
+  /**
+   * Begins to answer for a controller, until that is closed. Writes the token of the home's owner. Resolves with the address
+   * that opens the console for whoever has that token, which it holds.
+   */
   async serve(
-    controller: Served & { beforeClose(work: () => Promise<void>): void; url: string | null },
-  ): Promise<void> {
+    controller: Shown & { beforeClose(work: () => Promise<void>): void; url: string | null },
+  ): Promise<string> {
     controller.beforeClose(() => this.close())
-    this.gate = await TokenGate.open(controller, this.limits)
-    this.area = mcpArea(controller, this.gate, this.limits)
+    const { limits, log } = this
+    const gate = await TokenGate.open(controller, this.port, limits)
+    this.gate = gate
+    this.areas = [...consoleAreas(controller, gate, limits, log), mcpArea(controller, gate, limits)]
     controller.url = this.url
+    // What stands behind the # is sent to nobody.
+    return `${this.url}/#token=${gate.token}`
   }
 
   /** Ends every conversation. Safe to call twice. */
@@ -90,7 +109,7 @@ export class HttpServer implements AsyncDisposable {
   private async shut(): Promise<void> {
     const over = once(this.server, 'close')
     this.server.close()
-    await this.area?.close()
+    await Promise.all((this.areas ?? []).map((area) => area.close?.()))
     this.server.closeAllConnections()
     await over
     await this.gate?.close()
@@ -101,35 +120,73 @@ export class HttpServer implements AsyncDisposable {
     try {
       await this.handle(request, response)
     } catch (error) {
-      refuse(response, error)
-      if (!(error instanceof Refused || error instanceof InstarError)) this.log(`http: ${errorRecord(error).message}`)
+      this.refuse(response, error)
+    }
+  }
+
+  /** Has the socket of a request that wants to be a WebSocket. */
+  private async upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): Promise<void> {
+    const gone = () => socket.destroy()
+    socket.on('error', gone)
+    try {
+      const [upgrade, groups] = find(
+        this.areasFor(request).flatMap(({ upgrades = [] }) => upgrades),
+        request,
+      )
+      await upgrade.take(request, socket, head, groups)
+    } catch (error) {
+      const response = new ServerResponse(request)
+      response.assignSocket(socket as Socket)
+      response.on('finish', () => (socket as Socket).destroySoon())
+      setHeaders(response)
+      this.refuse(response, error)
+    } finally {
+      socket.off('error', gone)
     }
   }
 
   private async handle(request: IncomingMessage, response: ServerResponse): Promise<void> {
-    response.setHeader('X-Content-Type-Options', 'nosniff')
-    response.setHeader('Cache-Control', 'no-store')
+    setHeaders(response)
+    const [route, groups] = find(
+      this.areasFor(request).flatMap(({ routes }) => routes),
+      request,
+    )
+    if (route.methods.includes(request.method ?? '')) return route.handle(request, response, groups)
+    const allow = { Allow: route.methods.join(', ') }
+    throw new Refused(405, new InstarError('HTTP_UNKNOWN', 'this cannot be done here'), allow)
+  }
+
+  private areasFor(request: IncomingMessage): readonly Area[] {
     if (!isFromOurselves(request, this.port))
       throw new Refused(403, new InstarError('HTTP_FOREIGN', 'this is not asked from here'))
-    if (this.closed !== null || this.area === null)
-      throw new Refused(503, new InstarError('CONTROLLER_BUSY', 'the controller is starting or stopping'))
-    const [path = ''] = (request.url ?? '').split('?')
-    for (const route of this.area.routes) {
-      const match = route.path.exec(path)
-      if (match === null) continue
-      if (route.methods.includes(request.method ?? '')) return route.handle(request, response, match.slice(1))
-      const allow = { Allow: route.methods.join(', ') }
-      throw new Refused(405, new InstarError('HTTP_UNKNOWN', 'this cannot be done here'), allow)
-    }
-    throw new Refused(404, new InstarError('HTTP_UNKNOWN', 'there is nothing here'))
+    if (this.closed === null && this.areas !== null) return this.areas
+    throw new Refused(503, new InstarError('CONTROLLER_BUSY', 'the controller is starting or stopping'))
+  }
+
+  private refuse(response: ServerResponse, error: unknown): void {
+    refuse(response, error)
+    if (!(error instanceof Refused || error instanceof InstarError)) this.log(`http: ${errorRecord(error).message}`)
   }
 }
 
-const statuses: Partial<Record<string, number>> = {
-  WORKSPACE_UNKNOWN: 404,
-  MCP_SESSION_UNKNOWN: 404,
-  CONTROLLER_BUSY: 503,
-  CONTROLLER_CLOSED: 503,
+function setHeaders(response: ServerResponse): void {
+  response.setHeader('X-Content-Type-Options', 'nosniff')
+  response.setHeader('Cache-Control', 'no-store')
+  response.setHeader('Content-Security-Policy', policy)
+  response.setHeader('Cross-Origin-Resource-Policy', 'same-origin')
+  response.setHeader('Referrer-Policy', 'no-referrer')
+}
+
+function find<Place extends { readonly path: RegExp }>(
+  places: readonly Place[],
+  { url = '' }: IncomingMessage,
+): [Place, readonly string[]] {
+  const [path = ''] = url.split('?')
+  for (const place of places) {
+    const match = place.path.exec(path)
+    if (match !== null) return [place, match.slice(1)]
+  }
+  throw new Refused(404, new InstarError('HTTP_UNKNOWN', 'there is nothing here'))
 }
 
 /** Says what an error says; of one that is none of ours only that there was one. */
@@ -138,13 +195,13 @@ function refuse(response: ServerResponse, error: unknown): void {
   const known = error instanceof Refused ? error.cause : error
   const record: ErrorRecord =
     known instanceof InstarError ? errorRecord(known) : { name: 'Error', message: 'something went wrong' }
-  const { code = 'INTERNAL', message, hint } = record
-  const status = error instanceof Refused ? error.status : (statuses[code] ?? 500)
-  response.writeHead(status, {
+  const { code = 'INTERNAL', message, hint, details } = record
+  response.writeHead(error instanceof Refused ? error.status : statusOf(record), {
     'Content-Type': 'application/json',
     // What is left of its body is nothing that we read.
     Connection: 'close',
     ...(error instanceof Refused && error.headers),
   })
-  response.end(JSON.stringify({ error: { code, message, ...(hint !== undefined && { hint }) } }))
+  const told = { code, message, ...(hint !== undefined && { hint }), ...(details !== undefined && { details }) }
+  response.end(JSON.stringify({ error: told }))
 }

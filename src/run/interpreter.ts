@@ -50,6 +50,13 @@ export type Change =
       readonly data: unknown
     }
 
+/** A record of the past. */
+export interface Replayed {
+  readonly record: StoredRecord
+  /** Null where the definition leads elsewhere by now. */
+  readonly state: RunState | null
+}
+
 /** Why effects are aborted at close: the controller closes and leaves what it started. */
 export class Detached extends Error {
   constructor() {
@@ -262,6 +269,25 @@ export class Interpreter {
   }
 
   /**
+   * The records from `from` on to the last one now, each with the state of its run right after it, by replay; nothing runs.
+   *
+   * @throws {InstarError} `JOURNAL_COMPACTED` where `from` is no longer kept, or nothing from which its state follows.
+   */
+  async *history({ from }: { readonly from: number }): AsyncGenerator<Replayed, void, void> {
+    const to = this.model.seq
+    if (from > to) return
+    const snapshot = await this.log.snapshotBefore(from - 1)
+    const model =
+      snapshot === null ? new Model(this.definitions) : Model.restore(this.definitions, snapshot.seq, snapshot.state)
+    for await (const value of this.log.read({ from: model.seq + 1, to })) {
+      const record = readRecord(value)
+      const isKnown = isReplayed(model, record)
+      if (record.seq >= from) yield { record, state: isKnown ? model.state(record.run)! : null }
+      if (record.seq % this.snapshotEveryRecords === 0) model.forgetEnded()
+    }
+  }
+
+  /**
    * Aborts the effects with `reason` (default {@link Detached}), waits for them, keeps the answers that still came,
    * writes a snapshot and closes the log. Safe to call twice.
    */
@@ -466,6 +492,17 @@ export class Interpreter {
     this.listeners.clear()
     void this.reconciler.close(error)
     if (first) this.onDead(error)
+  }
+}
+
+/** Opening stops at a definition that has changed; looking back only shows less. */
+function isReplayed(model: Model, record: StoredRecord): boolean {
+  try {
+    model.replay(record)
+    return true
+  } catch (error) {
+    if (error instanceof InstarError) return false
+    throw error
   }
 }
 

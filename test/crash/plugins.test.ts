@@ -2,6 +2,7 @@
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { pluginInstall, pluginRemove, pluginSet } from '../../machines/index.ts'
 import { type KillMatrixOptions, killMatrix } from '../../src/testing/index.ts'
+import { extent } from './extent.ts'
 import { installs } from './installs.ts'
 import { removes } from './removes.ts'
 import { sets } from './sets.ts'
@@ -20,10 +21,12 @@ const cases: Record<string, () => Omit<KillMatrixOptions, 'program'>> = {
   'an install that is killed at any transition ends where its machine says, and one whole version is live': () => ({
     machine: pluginInstall,
     scenarios: installs(stage),
+    ...extent,
   }),
   'a removal that is killed at any transition ends where its machine says': () => ({
     machine: pluginRemove,
     scenarios: removes(stage),
+    ...extent,
   }),
   // Its steps are those of an install, which is killed everywhere.
   'a set that is killed at any transition ends where its machine says, with all of it or none': () => ({

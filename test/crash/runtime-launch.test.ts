@@ -5,6 +5,7 @@
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { runtimeLaunch } from '../../machines/index.ts'
 import { killMatrix } from '../../src/testing/index.ts'
+import { extent } from './extent.ts'
 import { launches } from './launches.ts'
 import { Stage, tell } from './stage.ts'
 
@@ -16,7 +17,7 @@ afterAll(() => stage[Symbol.asyncDispose]())
 
 test('scenario Runtime 11: a launch that is killed at any transition ends where its machine says, and leaves the disk as it says', async () => {
   const scenarios = launches(stage)
-  const report = await killMatrix({ machine: runtimeLaunch, program: stage.program, scenarios, parallel: 6 })
+  const report = await killMatrix({ machine: runtimeLaunch, program: stage.program, scenarios, ...extent })
   tell(report)
   expect(report.failures).toEqual([])
   expect(report.uncovered).toEqual([])

@@ -15,6 +15,7 @@
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { runtimeUpdate } from '../../machines/index.ts'
 import { killMatrix } from '../../src/testing/index.ts'
+import { extent } from './extent.ts'
 import { Stage, tell } from './stage.ts'
 import { updates } from './updates.ts'
 
@@ -30,7 +31,8 @@ const timeout = 900_000
 test(
   'scenario Runtime 11: an update that is killed at any transition ends where its machine says, and leaves the disk as it says',
   async () => {
-    const report = await killMatrix({ machine: runtimeUpdate, program: stage.program, scenarios: updates(stage) })
+    const { program } = stage
+    const report = await killMatrix({ machine: runtimeUpdate, program, scenarios: updates(stage), ...extent })
     tell(report)
     expect(report.failures).toEqual([])
     expect(report.uncovered).toEqual([])

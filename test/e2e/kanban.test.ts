@@ -3,9 +3,11 @@ import { once } from 'node:events'
 import { mkdtemp, realpath, rm } from 'node:fs/promises'
 import { homedir, tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { expect, test } from 'vitest'
 import { parseConfig } from '../../src/config.ts'
+import { connectControl } from '../../src/control/connect.ts'
 import { openController } from '../../src/controller.ts'
 
 // The real package from the real registry, as `npm start` runs it.
@@ -50,10 +52,11 @@ const isAlive = (pid: number) => {
   }
 }
 
-test('npm start runs the real kanban, a second start finds it staged, and Ctrl-C leaves no process', async () => {
+test('npm start runs the real kanban and real apps, a second start finds them there, and Ctrl-C leaves no process', async () => {
   await using home = await scratch()
   for (const outcome of ['staged', 'already-staged']) {
-    const host = spawn(process.execPath, [join(root, 'examples', 'host', 'start.mjs')], {
+    const host = spawn('npm', ['start', '--silent'], {
+      cwd: root,
       // Kanban keeps notes on its workspaces in the user's home; the registry is still the user's.
       env: {
         npm_config_userconfig: join(homedir(), '.npmrc'),
@@ -62,22 +65,44 @@ test('npm start runs the real kanban, a second start finds it staged, and Ctrl-C
         INSTAR_HOME: join(home.path, 'home'),
       },
       stdio: ['ignore', 'pipe', 'pipe'],
+      // As in a terminal, where Ctrl-C reaches all of them.
+      detached: true,
     })
+    const interrupted = (signal: NodeJS.Signals) => process.kill(-host.pid!, signal)
     try {
       const printed = printedBy(host)
       await printed(new RegExp(`kanban: ${outcome} \\d`))
       const [, version, pid, url] = await printed(/kanban: runs (\S+) \(current\), pid (\d+), (http:\S+)/)
       expect(version).toMatch(/^\d+\.\d+\.\d+/)
       expect(await (await fetch(url!)).text()).toContain('<title>Kanban</title>')
-      host.kill('SIGINT')
-      expect((await once(host, 'exit'))[0]).toBe(130)
-      expect(isAlive(Number(pid))).toBe(false)
+      const apps = await everyApp(join(home.path, 'home'))
+      expect(apps.map(({ app, workspace, state }) => `${app} ${workspace} ${state}`)).toEqual([
+        '@modelcontextprotocol/server-everything acme serving',
+        '@modelcontextprotocol/server-everything globex serving',
+        '@modelcontextprotocol/server-filesystem acme serving',
+        '@modelcontextprotocol/server-filesystem globex serving',
+      ])
+      interrupted('SIGINT')
+      const [code, signal] = await once(host, 'exit')
+      expect(signal ?? code).toBe(130)
+      for (const each of [Number(pid), ...apps.map((app) => app.pid!)]) expect(isAlive(each)).toBe(false)
       await expect(fetch(url!)).rejects.toThrow()
     } finally {
-      host.kill('SIGTERM')
+      if (host.exitCode === null && host.signalCode === null) interrupted('SIGTERM')
     }
   }
-}, 300_000)
+}, 600_000)
+
+/** The processes of all apps, once they serve. */
+async function everyApp(home: string) {
+  await using control = (await connectControl(home))!
+  for (;;) {
+    const { apps } = await control.perform('app.list', {})
+    const instances = apps.flatMap(({ app, workspaces }) => workspaces.map((instance) => ({ app, ...instance })))
+    if (instances.every(({ state }) => state === 'serving')) return instances
+    await sleep(100)
+  }
+}
 
 test('kanban 0.1.60 needs a package that it does not ship, and is refused while qualifying', async () => {
   await using scratched = await scratch()

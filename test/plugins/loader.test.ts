@@ -129,7 +129,7 @@ test('scenario Plugins 5: an old unsealed plugin loads during the grace period, 
   await mkdir(join(old, 'lib'), { recursive: true })
   // Copied since, into a folder of it, by something that keeps times as they were.
   await mkdir(join(directory, 'growing', 'lib'), { recursive: true })
-  await sleep(20)
+  await sleep(3000) // longer than it may take from here to the look
   await mkdir(join(directory, 'fresh'))
   const copied = join(directory, 'growing', 'lib', 'copied.js')
   await writeFile(copied, '')

@@ -451,6 +451,13 @@ describe('reading', () => {
         expect(await interpreter.stateAt(run, at)).toEqual(JSON.parse(JSON.stringify(expected)))
       }
     }
+    // The same, of all runs, from any record on.
+    for (let from = 0; from <= log.lastSeq + 1; from += 1) {
+      const seen: any[] = []
+      for await (const { record, state } of interpreter.history({ from })) seen.push({ ...state, of: record.seq })
+      const expected = shown.filter(({ seq }) => seq >= from).map((state) => ({ ...state, of: state.seq }))
+      expect(seen).toEqual(JSON.parse(JSON.stringify(expected)))
+    }
     expect(await code(interpreter.stateAt(b.run, 1))).toBe('SEQUENCE_UNKNOWN')
     expect(await code(interpreter.stateAt(b.run, log.lastSeq + 1))).toBe('SEQUENCE_UNKNOWN')
     expect(await code(interpreter.stateAt('order-99', 1))).toBe('RUN_UNKNOWN')

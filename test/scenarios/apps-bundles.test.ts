@@ -10,6 +10,7 @@ import { parseConfig } from '../../src/config.ts'
 import type { Controller, ControllerOptions } from '../../src/controller.ts'
 import { appCode } from '../support/apps/app-code.ts'
 import { type BundleOptions, bundle, bundleManifest, mcpb } from '../support/apps/bundle.ts'
+import { shellServer } from '../support/apps/shell-server.ts'
 import { Host } from '../support/host.ts'
 import { eventually } from '../support/sessions/eventually.ts'
 import { systemProgram } from '../support/system-program.ts'
@@ -176,20 +177,6 @@ test('a hostile bundle is refused, and nothing of it stays', async () => {
   expect(await host.residue()).toEqual([])
 })
 
-// A whole MCP server in shell: it answers each line as far as these tests ask.
-const shellServer = `#!/bin/sh
-while read -r line; do
-  id=$(printf '%s' "$line" | sed -n 's/.*"id":\\([0-9]*\\).*/\\1/p')
-  case $line in
-    *'"initialize"'*) result='{"protocolVersion":"2025-06-18","capabilities":{"tools":{}},"serverInfo":{"name":"s","version":"1"}}' ;;
-    *'"tools/call"'*) result='{"content":[{"type":"text","text":"'"$GREETING $1"'"}]}' ;;
-    *'"tools/list"'*) result='{"tools":[{"name":"version","inputSchema":{"type":"object"}}]}' ;;
-    *) result='{}' ;;
-  esac
-  [ -n "$id" ] && printf '{"jsonrpc":"2.0","id":%s,"result":%s}\\n' "$id" "$result"
-done
-`
-
 test('a bundle with a program of its own runs that, and nothing of the host', async () => {
   const file = await made('1.0.0', {
     type: 'binary',
@@ -205,7 +192,7 @@ test('a bundle with a program of its own runs that, and nothing of the host', as
         },
       },
     },
-    files: { 'bin/notes': { content: shellServer, mode: 0o755 } },
+    files: { 'bin/notes': { content: shellServer('$GREETING $1'), mode: 0o755 } },
   })
   const controller = await organisation(['a'])
   await controller.apps.install(file, { workspace: 'a' })
@@ -216,7 +203,7 @@ test('a program of the host is used where the configuration says that the host h
   // Called as Python is, and no more than a server for these tests.
   const programs = join(host.directory, 'programs')
   await mkdir(programs)
-  await writeFile(join(programs, 'python3'), shellServer, { mode: 0o755 })
+  await writeFile(join(programs, 'python3'), shellServer('$GREETING $1'), { mode: 0o755 })
   const path = process.env.PATH
   process.env.PATH = `${programs}:${path}`
   try {

@@ -1,6 +1,5 @@
 import { once } from 'node:events'
 import { lstat, readFile } from 'node:fs/promises'
-import { request as httpRequest } from 'node:http'
 import { connect as connectSocket } from 'node:net'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -13,6 +12,7 @@ import type { HttpLimits } from '../../src/http/limits.ts'
 import { HttpServer } from '../../src/http/server.ts'
 import { type AppBehaviour, appCode } from '../support/apps/app-code.ts'
 import { Host } from '../support/host.ts'
+import { type Answer, request } from '../support/http.ts'
 import { linesOf, start } from '../support/instar.ts'
 import { eventually } from '../support/sessions/eventually.ts'
 
@@ -76,47 +76,18 @@ interface Sent {
   readonly body?: string
 }
 
-interface Answer {
-  readonly status: number
-  readonly headers: Readonly<Record<string, unknown>>
-  readonly text: string
-}
-
-/** By Node's own client, which sends any header that it is told to. */
-function send({
-  path = '/mcp/workspaces/a',
-  method = 'POST',
-  token,
-  headers = {},
-  body = initialize,
-}: Sent): Promise<Answer> {
-  return new Promise((resolve, reject) => {
-    const request = httpRequest(
-      new URL(path, http.url),
-      {
-        method,
-        agent: false,
-        headers: {
-          'Content-Type': 'application/json',
-          Accept: 'application/json, text/event-stream',
-          ...(token !== undefined && { Authorization: `Bearer ${token}` }),
-          ...headers,
-        },
-      },
-      (response) => {
-        let text = ''
-        const { statusCode, headers: answered } = response
-        const done = () => resolve({ status: statusCode!, headers: answered, text })
-        response.setEncoding('utf8').on('data', (part) => {
-          text += part
-        })
-        response.on('end', done).on('error', done)
-      },
-    )
-    request.on('error', reject)
-    request.end(method === 'POST' ? body : undefined)
+/** By default to begin a conversation with the apps of workspace `a`. */
+const send = ({ path = '/mcp/workspaces/a', method = 'POST', token, headers = {}, body = initialize }: Sent) =>
+  request(new URL(path, http.url), {
+    method,
+    headers: {
+      'Content-Type': 'application/json',
+      Accept: 'application/json, text/event-stream',
+      ...(token !== undefined && { Authorization: `Bearer ${token}` }),
+      ...headers,
+    },
+    ...(method === 'POST' && { body }),
   })
-}
 
 const codeOf = ({ text }: Answer) => JSON.parse(text).error.code as string
 
@@ -259,8 +230,8 @@ test('what is too large, unknown or not the protocol is refused, and the server 
   expect((await send({ token, body: '{"jsonrpc":"2.0","id":1,"method":"tools/list"}' })).status).toBe(400)
   expect((await send({ token, method: 'GET' })).status).toBe(400)
   expect(await send({ token, method: 'PUT' })).toMatchObject({ status: 405, headers: { allow: 'GET, POST, DELETE' } })
+  expect((await send({ token, path: '/' })).status).toBe(405)
   for (const path of [
-    '/',
     '/mcp',
     '/mcp/workspaces/',
     '/mcp/workspaces/a/b',
@@ -407,6 +378,9 @@ test('up serves it, and says where; a port that is taken is an error, and nothin
   up.child.kill('SIGTERM')
   const { code, stdout, stderr } = await up.ended
   expect(code).toBe(0)
-  expect(stdout + stderr).not.toContain('instar_')
+  // But in the link that opens the console, which nobody else reads.
+  expect(stderr).not.toContain('instar_')
+  expect(stdout.match(/instar_/g)).toHaveLength(1)
+  expect(stdout).toContain(`"console":"${url}/#token=instar_owner_`)
   expect(await isListening(Number(port))).toBe(false)
 })

@@ -44,7 +44,7 @@ export class PackedPackage implements AsyncDisposable {
     await extract({ file: this.tarball, cwd: place, strip: 1 })
     await symlink(join(root, 'node_modules'), join(place, 'node_modules'))
     if (change !== undefined) await raise(place, change)
-    await run(process.execPath, [join(root, 'scripts/bundle-daemon.mjs'), place])
+    await run(process.execPath, [join(root, 'scripts/bundle-programs.mjs'), place])
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

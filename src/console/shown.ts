@@ -1,0 +1,7 @@
+import type { Served } from '../control/verbs.ts'
+import type { Controller } from '../controller.ts'
+import type { Daemons } from '../daemons.ts'
+
+/** What the console needs of a controller. */
+export type Shown = Served &
+  Pick<Controller, 'watch' | 'history'> & { readonly daemons: Pick<Daemons, 'names' | 'sessions'> }
