@@ -52,10 +52,7 @@ function Inside() {
   }, [title])
   return (
     <>
-      <a class="skip" href={linkTo(route.value.page)} onClick={(event) => skipTo(event, main.current)}>
-        Skip to the page
-      </a>
-      <Head />
+      <Head onSkip={() => main.current?.focus()} />
       <nav aria-label="Pages">
         <ul>
           {Object.entries(pages).map(([name, [text]]) => (
@@ -83,15 +80,13 @@ function Inside() {
   )
 }
 
-function skipTo(event: Event, element: HTMLElement | null) {
-  event.preventDefault()
-  element?.focus()
-}
-
-function Head() {
+function Head({ onSkip }: { onSkip(): void }) {
   const visitor = visitorNow()
   return (
     <header class="head">
+      <button type="button" class="skip" onClick={onSkip}>
+        Skip to the page
+      </button>
       <span class="brand">
         <img src={icon} alt="" width="22" height="22" /> Instar
       </span>

@@ -23,6 +23,11 @@ export function tell(kind: Message['kind'], text: string, hint?: string): void {
   messages.value = [...messages.value, { id: told, kind, text, hint }].slice(-messagesShown)
 }
 
+export function tellFailure(error: unknown): void {
+  const { message, hint } = error as Failed
+  tell('bad', message, hint)
+}
+
 export function dismiss(id: number): void {
   messages.value = messages.value.filter((message) => message.id !== id)
 }

@@ -27,6 +27,13 @@ export async function openTerminal(daemon: string, command: string): Promise<Ses
   return session
 }
 
+/** Hangs up; what does not mind that is killed. */
+export async function endTerminal(daemon: string, id: string): Promise<void> {
+  const path = `/console/terminals/${encodeURIComponent(daemon)}/${encodeURIComponent(id)}`
+  await ask(path, { method: 'DELETE' })
+  await loadTerminals()
+}
+
 /** Terminals that stay attached while another page is looked at, so that nothing of them is lost. The last used last. */
 const attached = new Map<string, AttachedTerminal>()
 const attachedMax = 6

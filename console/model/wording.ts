@@ -1,8 +1,9 @@
 export { stateText } from '../../src/cli/text.ts'
 export { duration } from '../../src/diagram/duration.ts'
 
-const time = new Intl.DateTimeFormat(undefined, { hour: '2-digit', minute: '2-digit', second: '2-digit' })
-const day = new Intl.DateTimeFormat(undefined, { dateStyle: 'medium', timeStyle: 'medium' })
+// As the command line writes it: it sorts as it reads, and is the same length for each.
+const time = new Intl.DateTimeFormat('en-GB', { timeStyle: 'medium' })
+const day = new Intl.DateTimeFormat('sv-SE', { dateStyle: 'short', timeStyle: 'medium' })
 const ago = new Intl.RelativeTimeFormat('en', { numeric: 'auto' })
 
 export const timeText = (at: number) => time.format(at)

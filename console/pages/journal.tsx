@@ -1,6 +1,6 @@
 import { useSignal } from '@preact/signals'
 import { useEffect, useRef } from 'preact/hooks'
-import { tell } from '../model/actions.ts'
+import { tellFailure } from '../model/actions.ts'
 import type { Failed, Moment, RecordTold } from '../model/contract.ts'
 import { exportRun } from '../model/export-run.ts'
 import { current, type Filter, filter, narrow, place, select, selected, shown } from '../model/journal-view.ts'
@@ -248,8 +248,6 @@ function Detail() {
     </aside>
   )
 }
-
-const tellFailure = (error: unknown) => tell('bad', (error as Failed).message, (error as Failed).hint)
 
 const scrubRestsMs = 60
 

@@ -165,6 +165,14 @@ function UnderWay() {
   )
 }
 
+const words = ['app', 'runtime', 'plugin', 'name', 'workspace', 'version', 'to'] as const
+
+/** What a notice is about. */
+function aboutText(notice: Readonly<Record<string, unknown>>): string {
+  const found = words.map((word) => notice[word]).filter((value) => typeof value === 'string')
+  return found.join(' ')
+}
+
 function Notices() {
   const notices = [...(status.value?.notices ?? [])].reverse()
   return (
@@ -175,13 +183,14 @@ function Notices() {
         </p>
       ) : (
         <ol class="rows">
-          {notices.map(({ seq, at, run, type }, index) => (
+          {notices.map(({ seq, at, run, type, ...more }, index) => (
             <li key={`${seq} ${index}`}>
               <time class="quiet" dateTime={new Date(at).toISOString()}>
                 {timeText(at)}
               </time>
               <span>
-                <a href={linkTo('journal', { run, at: seq })}>{eventText(type)}</a> <span class="quiet">{run}</span>
+                <a href={linkTo('journal', { run, at: seq })}>{eventText(type)}</a> {aboutText(more)}{' '}
+                <span class="quiet">{run}</span>
               </span>
             </li>
           ))}

@@ -1,19 +1,20 @@
 import { useSignal } from '@preact/signals'
 import { useEffect, useMemo, useRef } from 'preact/hooks'
 import { activeIds } from '../../src/diagram/active-ids.ts'
-import { act, pending, tell } from '../model/actions.ts'
+import { act, pending, tellFailure } from '../model/actions.ts'
 import type { DaemonStatus, Failed, SessionInfo } from '../model/contract.ts'
 import { link, records, status } from '../model/live.ts'
 import { loadMachines, machineNamed } from '../model/machines.ts'
 import { passagesOf } from '../model/passage.ts'
 import { ownersOnly } from '../model/permissions.ts'
 import { go, linkTo, route } from '../model/route.ts'
-import { attach, loadTerminals, openTerminal, terminals, terminalsFailure } from '../model/terminals.ts'
+import { attach, endTerminal, loadTerminals, openTerminal, terminals, terminalsFailure } from '../model/terminals.ts'
 import { activeRun, underWay } from '../model/under-way.ts'
 import { eventText, plural } from '../model/wording.ts'
 import type { AttachedTerminal } from '../terminal/attached-terminal.ts'
 import { ActionButton } from '../view/button.tsx'
 import { Chart } from '../view/chart.tsx'
+import { Confirm } from '../view/confirm.tsx'
 import { Badge, Card, Empty, Facts, Failure, Loading, NotForRole } from '../view/parts.tsx'
 import { ProgressLine } from '../view/progress.tsx'
 import { Since } from '../view/since.tsx'
@@ -124,6 +125,17 @@ function Daemon({ daemon, chosen }: { readonly daemon: DaemonStatus; readonly ch
               <span class="quiet">
                 <Since at={createdAt} />
               </span>
+              {exit === null && (
+                <Confirm
+                  action={`end ${name} ${id}`}
+                  title="End"
+                  label={`End ${id}`}
+                  question={`Hang up ${id}? Its program ends.`}
+                  answer="End it"
+                  danger
+                  onConfirm={() => void endTerminal(name, id).catch(tellFailure)}
+                />
+              )}
             </li>
           ))}
         </ul>
@@ -143,7 +155,7 @@ function OpenTerminal({ daemon }: { readonly daemon: string }) {
       const session = await openTerminal(daemon, command.value)
       go('terminals', { daemon, session: session.id })
     } catch (error) {
-      tell('bad', (error as Failed).message, (error as Failed).hint)
+      tellFailure(error)
     }
     isOpening.value = false
   }
