@@ -19,7 +19,8 @@ const units = [
 export function distanceText(at: number, now: number): string {
   const ms = at - now
   for (const [unit, size] of units) if (Math.abs(ms) >= size) return ago.format(Math.trunc(ms / size), unit)
-  return Math.abs(ms) < 10_000 ? 'just now' : ago.format(Math.trunc(ms / 1000), 'second')
+  if (Math.abs(ms) < 10_000) return ms > 0 ? 'in a moment' : 'just now'
+  return ago.format(Math.trunc(ms / 1000), 'second')
 }
 
 /** An event as a person reads it: `resolve done`, `fetch failed`, `cancel`. */

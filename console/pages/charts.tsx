@@ -58,12 +58,15 @@ interface RunChoice {
   readonly verdict: string
 }
 
+const runsOffered = 200
+
 /** Runs of a machine: those that go on, and those whose records are here. The newest first. */
 function runsOf(machine: string): RunChoice[] {
-  const known = [...runs.value.values()].filter((run) => run.machine === machine).reverse()
+  const known = [...runs.value.values()].filter((run) => run.machine === machine)
+  const newest = known.slice(-runsOffered).reverse()
   const active = activeRunsOf(machine).filter(({ run }) => !runs.value.has(run))
   return [
-    ...known.map((run) => ({ ...run, isActive: run.ends === null, verdict: run.outcome ?? verdictOf(run) })),
+    ...newest.map((run) => ({ ...run, isActive: run.ends === null, verdict: run.outcome ?? verdictOf(run) })),
     ...active.map(({ run, key, value: state }) => ({ run, key, state, isActive: true, verdict: 'going' })),
   ]
 }
@@ -248,7 +251,7 @@ function Ways({ title, edges, text, onChoose }: WaysProps) {
   return (
     <>
       <h3>{title}</h3>
-      <ul class="plain">
+      <ul class="bare">
         {edges.map((edge) => (
           <li key={edge.id}>
             <button type="button" class="link" onClick={() => onChoose({ edges: [edge.id] })}>
@@ -270,7 +273,7 @@ function Records({ title, passages }: { readonly title: string; readonly passage
       {passages.length === 0 ? (
         <p class="quiet">None of this run.</p>
       ) : (
-        <ol class="plain">
+        <ol class="bare">
           {passages
             .slice(-recordsShown)
             .reverse()

@@ -19,6 +19,8 @@ import { VirtualList } from '../view/virtual-list.tsx'
 
 const rowHeight = 30
 const earlierAtOnce = 2000
+/** Newest first; the others are found by a word, or by a record of theirs. */
+const runsOffered = 200
 /** The address follows the selection when it rests: browsers allow only so many changes of it. */
 const addressRestsMs = 400
 
@@ -104,6 +106,7 @@ const verdicts: readonly (readonly [Verdict | '', string])[] = [
 function Filters() {
   const { run, machine, verdict, text } = filter.value
   const known = [...runs.value.values()].reverse()
+  const offered = known.slice(0, runsOffered)
   const machines = [...new Set(known.map((one) => one.machine))].sort()
   const set = (name: keyof Filter) => (event: { currentTarget: HTMLSelectElement | HTMLInputElement }) =>
     narrow({ [name]: event.currentTarget.value })
@@ -113,8 +116,8 @@ function Filters() {
         Run
         <select value={run} onChange={set('run')}>
           <option value="">all</option>
-          {run !== '' && !runs.value.has(run) && <option value={run}>{run}</option>}
-          {known.map((one) => (
+          {run !== '' && !offered.some((one) => one.run === run) && <option value={run}>{run}</option>}
+          {offered.map((one) => (
             <option key={one.run} value={one.run}>
               {one.run} {one.key}
             </option>
@@ -290,7 +293,7 @@ function AtThatMoment({ run, seq }: { readonly run: string; readonly seq: number
       {moment.state.effects.length === 0 ? (
         <p class="quiet">Nothing.</p>
       ) : (
-        <ul class="plain">
+        <ul class="bare">
           {moment.state.effects.map(({ key, src }) => (
             <li key={key}>
               {src} <span class="quiet">{key}</span>

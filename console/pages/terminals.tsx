@@ -260,7 +260,7 @@ function Shown({ daemon, session }: { readonly daemon: string; readonly session:
   }, [])
   const state = terminal.value?.state.value ?? 'connecting'
   return (
-    <section class="terminal" aria-label={`Terminal ${session.id}`}>
+    <section class="terminal-view" aria-label={`Terminal ${session.id}`}>
       <header>
         <h2>{session.id}</h2>
         <code>{session.command.join(' ')}</code>

@@ -4,7 +4,7 @@ import { FitAddon } from '@xterm/addon-fit'
 import { type ITheme, Terminal } from '@xterm/xterm'
 import type { SessionInfo } from '../model/contract.ts'
 import { link } from '../model/live.ts'
-import { strictDocument } from './strict-document.ts'
+import { strictDocument, strictly } from './strict-document.ts'
 
 export type Attachment =
   | 'connecting'
@@ -74,7 +74,7 @@ export class AttachedTerminal {
   show(place: HTMLElement): () => void {
     place.append(this.element)
     if (this.terminal.element === undefined) {
-      this.terminal.open(this.element)
+      strictly(() => this.terminal.open(this.element))
       this.terminal.textarea?.addEventListener('focus', () => this.tellSize())
       this.begin()
     }

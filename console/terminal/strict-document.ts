@@ -16,9 +16,22 @@ export function strictDocument(): Document {
   })
 }
 
+/**
+ * The same for what is created while `work` is done: where the emulator is opened, one of its parts asks the page's document
+ * even where it was given another.
+ */
+export function strictly(work: () => void): void {
+  document.createElement = createElement as typeof document.createElement
+  try {
+    work()
+  } finally {
+    Reflect.deleteProperty(document, 'createElement')
+  }
+}
+
 function createElement(name: string): HTMLElement {
   if (name === 'style') return styleSheet()
-  const element = document.createElement(name)
+  const element = Document.prototype.createElement.call(document, name)
   element.setAttribute = setAttribute
   return element
 }
@@ -31,7 +44,7 @@ function setAttribute(this: HTMLElement, name: string, value: string): void {
 /** Stands for a `<style>` element: its text is a sheet of the document for as long as it is in it. */
 function styleSheet(): HTMLElement {
   const sheet = new CSSStyleSheet()
-  const element = document.createElement('template')
+  const element = Document.prototype.createElement.call(document, 'template')
   Object.defineProperty(element, 'textContent', {
     set: (text: string) => sheet.replaceSync(text),
     get: () => '',
