@@ -79,8 +79,8 @@ export function Chart({ machine, active, taken = none, chosen = null, onChoose }
       {failure.value !== null && <Failure what="There is no drawing;" failure={failure.value} />}
       {drawing.value === null && failure.value === null && <Loading what="the drawing" />}
       {/* biome-ignore lint/a11y/useKeyWithClickEvents: the list beside it is for the keyboard */}
-      {/* biome-ignore lint/a11y/noStaticElementInteractions: as above */}
-      <div class="drawing" ref={place} onClick={onClick} />
+      {/* biome-ignore lint/a11y/noNoninteractiveTabindex: where it is wider than the page, it is moved sideways */}
+      <section class="drawing" ref={place} tabIndex={0} aria-label={`Drawing of ${machine.name}`} onClick={onClick} />
     </div>
   )
 }
