@@ -27,6 +27,7 @@ if (markOf(installedMark) !== lock) {
 const sources = digestOf([
   ...filesIn('src'),
   ...filesIn('machines'),
+  ...filesIn('console'),
   'tsconfig.json',
   'tsconfig.build.json',
   'package-lock.json',

@@ -1,5 +1,6 @@
 import type { AppRole, RefusalInput } from '../machines/index.ts'
-import { type Access, type Asked, mayDo, type Principal, type TokenInfo } from './apps/access.ts'
+import type { Access, Principal, TokenInfo } from './apps/access.ts'
+import { type Asked, mayDo } from './apps/permissions.ts'
 import type { Workspaces } from './apps/workspaces.ts'
 import { InstarError } from './errors.ts'
 import type { Interpreter } from './run/interpreter.ts'

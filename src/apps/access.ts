@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import * as z from 'zod'
 import type { AppRole } from '../../machines/index.ts'
 import { InstarError } from '../errors.ts'
+import type { Holder } from './permissions.ts'
 import { StateFile } from './state-file.ts'
 import { workspaceId } from './workspaces.ts'
 
@@ -22,48 +23,13 @@ const stateSchema = z.strictObject({ schema: z.literal(1), tokens: z.record(z.st
 type State = z.output<typeof stateSchema>
 
 /** Whoever shows a token that is known; the home's own user needs none and may do everything. */
-export interface Principal {
+export interface Principal extends Holder {
   readonly token: string
-  readonly role: AppRole
-  readonly workspace: string | null
 }
 
 export interface TokenInfo extends Principal {
   readonly note: string
   readonly addedAt: string
-}
-
-/** What is asked for. `app` and `workspace` are what it is about, where it is about one. */
-export interface Asked {
-  readonly action: string
-  readonly app?: string | undefined
-  readonly workspace?: string | undefined
-}
-
-/** What each role may do; the first may do everything. A workspace admin and a member act in their own workspace only. */
-const allowed: Readonly<Record<Exclude<AppRole, 'org_admin'>, ReadonlySet<string>>> = {
-  workspace_admin: new Set([
-    'see the console',
-    'list',
-    'check',
-    'call',
-    'logs',
-    'connect',
-    'install',
-    'configure',
-    'restart',
-    'remove',
-    'see credentials',
-    'set credentials',
-    'remove credentials',
-  ]),
-  member: new Set(['see the console', 'list', 'check', 'call', 'connect']),
-}
-
-export function mayDo({ role, workspace }: Principal, asked: Asked): boolean {
-  if (role === 'org_admin') return true
-  if (!allowed[role].has(asked.action)) return false
-  return asked.workspace === undefined || workspace === null || asked.workspace === workspace
 }
 
 /**
