@@ -214,9 +214,8 @@ function TooYoung({ name }: { readonly name: string }) {
 
 function Versions({ runtime }: { readonly runtime: RuntimeStatus }) {
   const { name, releases, current, previous, knownGood, bundled, running, bans } = runtime
-  const versions = [
-    ...new Set([...releases.map(({ version }) => version), ...(bundled ? [bundled.version] : [])]),
-  ].reverse()
+  const all = [...releases.map(({ version }) => version), ...(bundled ? [bundled.version] : [])]
+  const versions = [...new Set(all)].sort((one, other) => other.localeCompare(one, 'en', { numeric: true }))
   if (versions.length === 0) return <p class="quiet">No version has been staged here yet.</p>
   const tagsOf = (version: string) =>
     [

@@ -164,6 +164,27 @@ test('without a token nothing is shown, and a wrong one opens nothing', async ()
   await page.getByLabel('Token').waitFor()
 })
 
+test('what a role may not do is said where it would be done', async () => {
+  await up()
+  await furnish(['a'])
+  const [made] = /instar_[0-9a-f]{12}_[\w-]{43}/.exec(await asked('access', 'add', 'member', '--workspace', 'a'))!
+  const watched = await WatchedPage.open(browser)
+  const { page } = watched
+  await page.goto(`http://127.0.0.1:${port}/#token=${made}`)
+  await page.getByText('a member of a', { exact: true }).waitFor()
+  await visit(page, 'apps')
+  const upgrade = page.getByRole('button', { name: 'Upgrade notes' })
+  await upgrade.waitFor()
+  expect(await upgrade.isDisabled()).toBe(true)
+  await page.getByText('a member of a may not do this').first().waitFor()
+  expect(await watched.barriers()).toEqual([])
+  for (const path of ['journal', 'runtime', 'plugins', 'terminals']) {
+    await visit(page, path)
+    await page.getByText('not shown to your role').waitFor()
+  }
+  expect(watched.errors).toEqual([])
+})
+
 test('text that somebody else has written is never markup', async () => {
   await up()
   await furnish(['a'])
