@@ -67,7 +67,7 @@ test('up says for a person what it did, and Ctrl-C ends it with 130 and everythi
   const up = on(host, 'up')
   await up.says('tool: runs 1.0.0 (bundled), pid')
   expect(up.said.stdout).toMatch(
-    /^home .*\ncontroller pid \d+\nconfiguration .*\naddress http:.*\ntool: check-failed.*\ntool: runs 1\.0\.0 \(bundled\), pid \d+, http:.*\n$/,
+    /^home .*\ncontroller pid \d+\nconfiguration .*\naddress http:.*\nconsole http:.*#token=.*\ntool: check-failed.*\ntool: runs 1\.0\.0 \(bundled\), pid \d+, http:.*\n$/,
   )
   const url = up.said.stdout.match(/(?<=pid \d+, )http:\S+/)![0]
   up.child.kill('SIGINT')
