@@ -2,7 +2,7 @@
 // long one takes for many workspaces beside starting as many servers by hand.
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdir, rm, writeFile } from 'node:fs/promises'
+import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Client } from '@modelcontextprotocol/sdk/client/index.js'
@@ -199,8 +199,7 @@ async function underLoad({ publish, perform, connect }) {
 async function rolling({ directory, code, publish, perform }) {
   const workspaces = Array.from({ length: 8 }, (_, at) => `w${at}`)
   await furnish({ publish, perform }, workspaces)
-  const file = join(directory, 'by-hand', 'index.mjs')
-  await mkdir(join(directory, 'by-hand'))
+  const file = join(directory, 'by-hand.mjs')
   await writeFile(file, code)
   let version = 0
   const times = await inTurns(5, {
@@ -218,7 +217,6 @@ async function rolling({ directory, code, publish, perform }) {
       return ms
     },
   })
-  await rm(file)
   const [value, peer] = [median(times.instar), median(times.byHand)]
   return [
     row({
