@@ -93,8 +93,8 @@ async function directoryOf(handle: FileHandle, end: number): Promise<Directory> 
 }
 
 async function opened(handle: FileHandle, end: number): Promise<ZipFile> {
-  const { fromRandomAccessReaderPromise, RandomAccessReader } = await import('yauzl')
-  class Reader extends RandomAccessReader {
+  const { default: yauzl } = await import('yauzl')
+  class Reader extends yauzl.RandomAccessReader {
     override _readStreamForRange(start: number, until: number): Readable {
       return Readable.from(portions(handle, start, until))
     }
@@ -103,7 +103,7 @@ async function opened(handle: FileHandle, end: number): Promise<ZipFile> {
     }
   }
   // Names are read below, where they are held to the rules of all archives.
-  return fromRandomAccessReaderPromise(new Reader(), end, { autoClose: false, decodeStrings: false })
+  return yauzl.fromRandomAccessReaderPromise(new Reader(), end, { autoClose: false, decodeStrings: false })
 }
 
 type Done = (error: Error | null, bytesRead?: number) => void
@@ -185,9 +185,9 @@ function assertAgree(entry: Entry, head: LocalFileHeader): void {
 const types = { mask: 0o170000, file: 0o100000, folder: 0o040000 } as const
 
 async function admitted(zip: ZipFile, entry: Entry, limits: TreeLimits): Promise<ZipEntry> {
-  const { getFileNameLowLevel } = await import('yauzl')
+  const { default: yauzl } = await import('yauzl')
   const { generalPurposeBitFlag, fileNameRaw, extraFields, uncompressedSize: size } = entry
-  const path = getFileNameLowLevel(generalPurposeBitFlag, fileNameRaw, extraFields, true)
+  const path = yauzl.getFileNameLowLevel(generalPurposeBitFlag, fileNameRaw, extraFields, true)
   safeNames(path, limits)
   const isFolder = path.endsWith('/')
   // Zero where the system that packed it has no modes.

@@ -9,7 +9,7 @@ import type { Candidate } from '../../machines/index.ts'
 import { parseConfig } from '../../src/config.ts'
 import type { Controller } from '../../src/controller.ts'
 import type { ManagedRuntime, Running } from '../../src/managed-runtime.ts'
-import { cli, Host, server } from '../support/host.ts'
+import { cli, dist, Host, server } from '../support/host.ts'
 
 // The scenarios *Runtime*, by number. Real controllers, real processes, a real registry on loopback.
 
@@ -256,7 +256,7 @@ describe('7: a registry that fails changes nothing and is never reported as up t
   /** A host that opens the home, does `more`, and then lives for as long as its stdin is open, if nothing else keeps it. */
   function hostProcess(host: Host, more = '') {
     const script = `
-      import { openController } from ${JSON.stringify(cli.replace('cli/main.js', 'index.js'))}
+      import { openController } from ${JSON.stringify(join(dist, 'src/index.js'))}
       const controller = await openController({ home: ${JSON.stringify(host.home)}, config: ${JSON.stringify(host.configFile)} })
       process.stdin.resume()
       ${more}`
@@ -773,7 +773,7 @@ describe('beside the scenarios', () => {
     await using controller = await host.open()
     const tool = controller.runtime('tool')
     const directory = join(host.directory, 'bin')
-    await tool.writeLauncher({ directory, launcher: cli.replace('cli/main.js', 'runtime/launcher.js') })
+    await tool.writeLauncher({ directory, launcher: join(dist, 'src/runtime/launcher.js') })
     const run = (env: object = {}) =>
       new Promise((resolve) =>
         execFile(

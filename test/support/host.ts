@@ -16,7 +16,8 @@ const port = Number(process.argv[process.argv.indexOf('--port') + 1])
 createServer((_, response) => response.end('<title>tool ${version}</title>')).listen(port, '127.0.0.1')
 `
 
-export const cli = fileURLToPath(new URL('../../dist/cli.js', import.meta.url))
+export const dist = fileURLToPath(new URL('../../dist', import.meta.url))
+export const cli = join(dist, 'cli.js')
 
 interface HostOptions {
   /** More of the runtime's configuration. */
