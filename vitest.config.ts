@@ -6,7 +6,7 @@ class LongestFirst extends BaseSequencer {
   override async sort(files: TestSpecification[]): Promise<TestSpecification[]> {
     const sorted = await super.sort(files)
     const isLong = ({ moduleId }: TestSpecification) =>
-      /\/scenarios\/(plugins|plugin-swaps|runtime|sessions-upgrade)\.test\.ts$|\/crash\/(runtime-launch|plugins|plugin-upload-cuts)\.test\.ts$/.test(
+      /\/scenarios\/(plugins-\w[\w-]*|plugin-swaps|runtime|sessions-upgrade)\.test\.ts$|\/crash\/(runtime-launch|plugins|plugin-upload-cuts)\.test\.ts$/.test(
         moduleId,
       )
     return [...sorted.filter(isLong), ...sorted.filter((file) => !isLong(file))]

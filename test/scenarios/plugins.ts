@@ -10,11 +10,8 @@ import type { Controller } from '../../src/controller.ts'
 import { listPlugins } from '../../src/plugins/index.ts'
 import { type HostileTree, tarball } from '../../src/testing/tarball.ts'
 import { GoBetween } from '../support/go-between.ts'
-import { Ground, groundKinds, type Place } from '../support/grounds.ts'
+import { Ground, type GroundKind, type Place } from '../support/grounds.ts'
 import { cli, Host } from '../support/host.ts'
-
-// The scenarios *Plugins*, by number, each on every kind of target. Real controllers, real trees, a real registry on
-// loopback, a real sshd, and a root with nothing but BusyBox in namespaces of its own.
 
 /** A host, and one place for its plugins. */
 class Scene implements AsyncDisposable {
@@ -65,7 +62,11 @@ class Scene implements AsyncDisposable {
   }
 }
 
-describe.each(groundKinds)('on %s', (kind) => {
+/**
+ * The scenarios *Plugins*, by number, on one kind of target. Real controllers, real trees, a real registry on loopback, a
+ * real sshd, and a root with nothing but BusyBox in namespaces of its own.
+ */
+export function pluginScenarios(kind: GroundKind): void {
   let ground: Ground
 
   beforeAll(async () => {
@@ -627,32 +628,4 @@ describe.each(groundKinds)('on %s', (kind) => {
     await rm(scene.plugins, { recursive: true })
     expect((await listPlugins(copy)).plugins).toMatchObject([{ name: '@x/hue', version: '1.0.0' }])
   })
-})
-
-test('trees that a removal could not remove are told, are none of a loader, and go with a sweep', async () => {
-  await using ground = await Ground.make('this machine')
-  await using host = await Host.make()
-  await using between = await GoBetween.make(ground, host.directory)
-  for (const version of ['1.0.0', '2.0.0']) host.registry.publish('tint', version, {})
-  const on = ['--target', between.target]
-  {
-    await using controller = await host.open()
-    for (const version of ['1.0.0', '2.0.0']) await controller.plugins.install(`tint@${version}`, { target: on[1] })
-    await controller.close()
-  }
-  // Is it known, what is there, take it away, is it gone; nothing before, what is there, sweep, and the trees.
-  await between.spoil({ refused: [8] })
-  const { code, stdout } = await host.instar('plugin', 'remove', 'tint', ...on)
-  expect(code).toBe(0)
-  expect(stdout).toMatch(/^tint: removed 2\.0\.0; its trees are left: .*step 8 is refused \[TARGET_UNREACHABLE\]\n/)
-  expect(stdout).toMatch(/\n {2}hint: `instar plugin sweep --target .*` removes what is left\.\n$/)
-  await using controller = await host.open()
-  const { plugins } = controller
-  const at = { target: between.target }
-  expect(await plugins.list(at)).toMatchObject([{ name: 'tint', version: null, kept: ['1.0.0', '2.0.0'] }])
-  expect(await plugins.verify(undefined, at)).toEqual([])
-  const { removed } = await plugins.sweep(at)
-  expect(removed.filter((path) => /\.instar\/tint\/[12]\.0\.0-\w+$/.test(path))).toHaveLength(2)
-  expect(await plugins.list(at)).toEqual([])
-  expect(await readdir(join(between.folder, '.instar', 'tint'))).toEqual([])
-})
+}

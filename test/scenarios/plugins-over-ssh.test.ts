@@ -1,0 +1,3 @@
+import { pluginScenarios } from './plugins.ts'
+
+pluginScenarios('a host over ssh')
