@@ -106,7 +106,7 @@ export class AppConnection {
     await Promise.race([idle, this.ended, pause(withinMs, signal)])
   }
 
-  /** Ends the process. Fine to call twice. @throws {InstarError} `RUNTIME_UNSTOPPABLE` */
+  /** Ends the process, which has 2 s to end by itself when its input has ended. Fine to call twice. @throws {InstarError} `RUNTIME_UNSTOPPABLE` */
   async close(): Promise<void> {
     this.end(new InstarError('APP_STOPPED', `${this.name} was stopped`))
     await this.client.close().catch(() => {}) // it is about to be ended anyway
@@ -150,7 +150,10 @@ export class AppConnection {
       await pause(graceMs, undefined, true)
       return new InstarError('APP_UNHEALTHY', `${this.name} has closed its side, and did not end`)
     })
-    const why = await Promise.race([exit, this.ended, mute, this.unhealthy()])
+    const closing = this.ended.then(() => null)
+    const why = await Promise.race([exit, closing, mute, this.unhealthy()])
+    // Whoever closes it gives it time to end by itself.
+    if (why === null) return
     this.end(why)
     await stopChild(this.child, { graceMs }).catch(() => {}) // it is told as ended in any case
   }

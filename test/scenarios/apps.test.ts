@@ -207,7 +207,7 @@ test('an exclusive app never runs twice; its calls wait while it is replaced', a
     import { existsSync, unlinkSync } from 'node:fs'
     if (existsSync('lock')) { console.error('Error: runs already'); process.exit(1) }
     writeFileSync('lock', '')
-    process.stdin.on('end', () => { unlinkSync('lock'); process.exit(0) })`
+    process.stdin.on('end', () => setTimeout(() => { unlinkSync('lock'); process.exit(0) }, 300))`
   publish('1.0.0', { first }, { manifest })
   const controller = await open()
   await controller.workspaces.add('a')
