@@ -16,6 +16,7 @@ class LongestFirst extends BaseSequencer {
 export default defineConfig({
   test: {
     include: ['test/**/*.test.ts'],
+    setupFiles: ['test/support/lean-environment.ts'],
     // A hang is to be found, and a slow machine is none.
     testTimeout: 600_000,
     // What a machine lacks is installed before the first test that needs it, by one after the other.
