@@ -159,9 +159,11 @@ export class RemoteTarget implements Target {
     const shelf = this.shelfPath(plugin)
     const live = linked('live', this.livePath(plugin), (text) => folderIn(plugin, text))
     const previous = linked('previous', `${shelf}/${previousName}`, (text) => (isTreeFolder(text) ? text : null))
+    const seals = sealsIn(part)
     const trees = part
-      .split('tree')
-      .flatMap((tree): Shelved[] => (isTreeFolder(tree.value) ? [{ folder: tree.value, seal: sealIn(tree) }] : []))
+      .all('tree')
+      .filter(isTreeFolder)
+      .map((folder): Shelved => ({ folder, seal: decodePluginSeal(seals.get(folder) ?? '') }))
     return { live, astray: astray(live, part), previous, trees }
   }
 }
@@ -180,6 +182,16 @@ function readTree(folder: string, part: Answer): Read {
   const digest = digestOf(listing)
   const manifest = part.one('manifest:') ?? null
   return { folder, seal, digest, listing, manifest, problems: problemsOf(seal, digest) }
+}
+
+/** By tree. What has a second line is no seal. */
+function sealsIn(part: Answer): Map<string, string> {
+  const seals = new Map<string, string>()
+  for (const line of part.all('sealed')) {
+    const [, folder = '', text = ''] = /^([^/]+)\/\.complete:(.*)$/.exec(line) ?? []
+    seals.set(folder, `${seals.get(folder) ?? ''}${text}\n`)
+  }
+  return seals
 }
 
 function sealIn(part: Answer): PluginSeal | null {
