@@ -81,7 +81,7 @@ test.each(apps)(
               expect(isError).toBe(false)
               expect((content as { text: string }[])[0]!.text).toContain(answer)
               made += 1
-              await sleep(5) // a stream, and no test of how much a machine can do
+              await sleep(40) // a stream, and no test of how much a machine can do
             }
             return made
           }
