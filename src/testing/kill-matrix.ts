@@ -27,8 +27,8 @@ export interface KillMatrixOptions {
   /** In how many places between two records to kill once each. Default 1; `Infinity` for all there are. */
   readonly within?: number
   /**
-   * For machines of which a run costs much: a transition is killed in the home that goes through all of them, fewer times,
-   * and in a home of its own only where that one missed it. Default false.
+   * For machines of which a run costs much: a transition is killed once, in the home that goes through all of them and in a
+   * way that changes from one to the next; in a home of its own only where that one missed it. Default false.
    */
   readonly sparing?: boolean
   /** How many kills at random moments to add. Default 20. */
@@ -232,12 +232,16 @@ class Matrix {
       }
       const inRecovery: KillPoint = { after, step: 1 + Math.floor(random() * recoverySteps), how: 'before' }
       const unfinished = chosen.at(-1) ?? unrecorded
+      if (sparing) {
+        inTurn.push([unfinished, torn, unrecorded, recorded][at % 4]!)
+        continue
+      }
       const repeatedly = [
         [unfinished, unfinished],
         [torn, torn],
         [inRecovery, unrecorded],
       ]
-      inTurn.push(...repeatedly[at % repeatedly.length]!.slice(sparing ? -1 : 0), recorded)
+      inTurn.push(...repeatedly[at % repeatedly.length]!, recorded)
     }
     const apart = farApart(once, pointsInAHome).map((fates): Case => {
       const name = `killed ${fates.map((point) => names.get(point)).join(', then ')}`
