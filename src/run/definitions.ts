@@ -1,3 +1,4 @@
+import type { AnyStateMachine } from 'xstate'
 import { InstarError } from '../errors.ts'
 import type { AnyFlow, Effect, Migration } from './flow.ts'
 import { lintMachine } from './lint.ts'
@@ -6,8 +7,11 @@ import { machineRef } from './record.ts'
 
 /** All definitions that are here, by `name@version`, and which of them new runs begin with. */
 export class Definitions {
-  private readonly machines = new Map<string, PureMachine>()
-  private readonly current = new Map<string, PureMachine>()
+  private readonly machines = new Map<string, AnyStateMachine>()
+  /** Made when one is asked for: most processes have runs of one or two machines, and to make them all takes longer. */
+  private readonly pure = new Map<string, PureMachine>()
+  /** By name, the `name@version`. */
+  private readonly current = new Map<string, string>()
   private readonly effects = new Map<string, AnyFlow['effects']>()
   private readonly migrations = new Map<string, Migration>()
 
@@ -21,12 +25,12 @@ export class Definitions {
         if (this.machines.has(ref)) faults.push(`${ref} is there twice`)
         for (const src of Object.keys(machine.implementations.actors))
           if (typeof flow.effects[src] !== 'function') faults.push(`${ref}: no function serves the effect '${src}'`)
-        this.machines.set(ref, new PureMachine(machine))
+        this.machines.set(ref, machine)
         this.effects.set(ref, flow.effects)
       }
       const { id } = flow.machine
       if (this.current.has(id)) faults.push(`two flows are called '${id}'`)
-      this.current.set(id, this.machines.get(machineRef(flow.machine))!)
+      this.current.set(id, machineRef(flow.machine))
     }
     for (const flow of flows)
       for (const migration of flow.migrations ?? []) {
@@ -42,12 +46,17 @@ export class Definitions {
   }
 
   get(ref: string): PureMachine | undefined {
-    return this.machines.get(ref)
+    const machine = this.machines.get(ref)
+    if (machine === undefined) return undefined
+    const pure = this.pure.get(ref) ?? new PureMachine(machine)
+    this.pure.set(ref, pure)
+    return pure
   }
 
   /** The version that new runs of this name begin with. */
   latest(name: string): PureMachine | undefined {
-    return this.current.get(name)
+    const ref = this.current.get(name)
+    return ref === undefined ? undefined : this.get(ref)
   }
 
   effect(ref: string, src: string): Effect<any, any> {
