@@ -48,5 +48,5 @@ await build({
   // Beside it, because what looks for files of the package does so from its own place on.
   chunkNames: 'cli-[name]-[hash]',
   // Large, and read by few commands.
-  external: [...compiled, '@npmcli/arborist', '@modelcontextprotocol/*', 'ajv', 'ajv-formats'],
+  external: [...compiled, '@modelcontextprotocol/*', 'ajv', 'ajv-formats'],
 })

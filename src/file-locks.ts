@@ -1,5 +1,5 @@
 import { InstarError } from './errors.ts'
-import { nativePackagePlaces, requireFrom } from './native-packages.ts'
+import { packagePlaces, requireFrom } from './unbundled-packages.ts'
 
 /** Locks on ranges of files, which end with the process that holds them. */
 export interface FileLocks {
@@ -16,7 +16,7 @@ export function loadFileLocks(): FileLocks {
 }
 
 function load(): FileLocks {
-  const places = nativePackagePlaces()
+  const places = packagePlaces()
   const causes: unknown[] = []
   for (const place of places) {
     try {

@@ -60,9 +60,8 @@ export const upgradeEffects = (world: AppWorld) => {
         await assertRunnable(manifest, { nodeVersion: process.versions.node, capabilities })
         if (dependent !== null && hasDependencies(dependent)) {
           progress({ phase: 'dependencies', version: offer.version })
-          await installDependencies(draft.content, { registry, cache: join(draft.scratch, 'cache') })
+          await installDependencies(draft.content, { registry, cache: join(draft.scratch, 'cache'), signal })
         }
-        signal.throwIfAborted()
         await flushDraft(draft, `${app} ${offer.version}`)
       }),
 

@@ -26,10 +26,3 @@ declare module 'npm-pick-manifest' {
   const pickManifest: (packument: unknown, wanted: string, options: { readonly nodeVersion: string | null }) => unknown
   export default pickManifest
 }
-
-declare module '@npmcli/arborist' {
-  export default class Arborist {
-    constructor(options: Readonly<Record<string, unknown>>)
-    reify(options: { readonly omit: readonly string[]; readonly save: boolean }): Promise<unknown>
-  }
-}

@@ -1,7 +1,7 @@
 import { closeSync, fstatSync, readdirSync } from 'node:fs'
 import { dirname, resolve } from 'node:path'
 import { InstarError } from '../errors.ts'
-import { nativePackagePlaces, requireFrom } from '../native-packages.ts'
+import { packagePlaces, requireFrom } from '../unbundled-packages.ts'
 import { findDescriptorCalls } from './descriptor-calls.ts'
 import type { Size } from './protocol.ts'
 import { signalName } from './signal-name.ts'
@@ -58,12 +58,12 @@ let loaded: NativePty | undefined
 /**
  * Loads the native part of node-pty, once; not its terminals, whose reading cannot be stopped at an exact byte.
  *
- * @param options.from A file or directory to look for `node-pty` from. Default: see {@link nativePackagePlaces}.
+ * @param options.from A file or directory to look for `node-pty` from. Default: see {@link packagePlaces}.
  * @throws {InstarError} `PTY_UNAVAILABLE`, `PLATFORM_UNSUPPORTED`
  */
 export function loadNativePty({ from }: { from?: string } = {}): NativePty {
   if (process.platform === 'win32') throw new InstarError('PLATFORM_UNSUPPORTED', 'sessions need a Unix terminal')
-  loaded ??= load(from === undefined ? nativePackagePlaces() : [from])
+  loaded ??= load(from === undefined ? packagePlaces() : [from])
   return loaded
 }
 

@@ -50,7 +50,7 @@ async function compiled(
     format: 'esm',
     // What is compiled for a machine is found by its place, and what is large is read only by those who ask for it; the
     // dependencies of CommonJS want to `require`.
-    external: ['fs-native-extensions', 'node-pty', '@npmcli/arborist', '@modelcontextprotocol/*'],
+    external: ['fs-native-extensions', 'node-pty', '@modelcontextprotocol/*'],
     banner: {
       js: "import { createRequire as requireOf } from 'node:module'; const require = requireOf(import.meta.url)",
     },

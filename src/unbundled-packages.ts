@@ -4,10 +4,11 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 
 /**
- * Where packages with compiled parts are looked for, which no bundler can take in: from this module on, then from the main
- * script on, beside which they are where a bundler moved this module elsewhere.
+ * Where packages are looked for that no bundler can take in, because they have compiled parts or are read by a thread of
+ * their own: from this module on, then from the main script on, beside which they are where a bundler moved this module
+ * elsewhere.
  */
-export function nativePackagePlaces(): string[] {
+export function packagePlaces(): string[] {
   // Empty in what bundlers make of a module for CommonJS.
   const own = import.meta.url as string | undefined
   return [...(own?.startsWith('file:') ? [fileURLToPath(own)] : []), ...(process.argv[1] ? [process.argv[1]] : [])]

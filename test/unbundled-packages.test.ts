@@ -3,7 +3,7 @@ import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, expect, test } from 'vitest'
-import { requireFrom } from '../src/native-packages.ts'
+import { requireFrom } from '../src/unbundled-packages.ts'
 
 let folder: string
 beforeEach(() => {
