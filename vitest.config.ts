@@ -6,16 +6,18 @@ class LongestFirst extends BaseSequencer {
   override async sort(files: TestSpecification[]): Promise<TestSpecification[]> {
     const sorted = await super.sort(files)
     const isLong = ({ moduleId }: TestSpecification) =>
-      /\/scenarios\/(plugins-\w[\w-]*|plugin-swaps|runtime|sessions-upgrade)\.test\.ts$|\/crash\/(runtime-launch|plugins|plugin-upload-cuts)\.test\.ts$/.test(
+      /\/scenarios\/(plugin|runtime|sessions-upgrade)|\/crash\/(daemon-handoff|faulty-disk|plugins-over|runtime)/.test(
         moduleId,
       )
     return [...sorted.filter(isLong), ...sorted.filter((file) => !isLong(file))]
   }
 }
 
+/** What `npm run test:long` runs: kill matrices, and scenarios that others repeat in another place or a thousand times. */
+const long = ['test/**/*.long.test.ts']
+
 export default defineConfig({
   test: {
-    include: ['test/**/*.test.ts'],
     setupFiles: ['test/support/lean-environment.ts'],
     // A hang is to be found, and a slow machine is none.
     testTimeout: 600_000,
@@ -27,5 +29,9 @@ export default defineConfig({
     pool: 'forks',
     reporters: ['default'],
     sequence: { sequencer: LongestFirst },
+    projects: [
+      { extends: true, test: { name: 'daily', include: ['test/**/*.test.ts'], exclude: long } },
+      { extends: true, test: { name: 'long', include: long } },
+    ],
   },
 })
