@@ -28,6 +28,7 @@ const suites = {
   staging: async () => (await import('./staging.mjs')).staging(),
   plugins: async (part) => (await import('./plugins.mjs')).plugins({ part }),
   apps: async (part) => (await import('./apps.mjs')).apps({ part }),
+  console: async (part) => (await import('./console.mjs')).consolePage({ part }),
   sessions: async (part) => (await import('./sessions.mjs')).sessions({ long: values.long, part }),
 }
 const wanted = positionals.length > 0 ? positionals : Object.keys(suites)

@@ -5,8 +5,7 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { expect } from 'vitest'
 import { daemonHandoff, daemonTakeover } from '../../machines/index.ts'
-import { readJournal } from '../../src/journal/read.ts'
-import { machineName, readRecord, type StoredRecord } from '../../src/run/record.ts'
+import { machineName, type StoredRecord } from '../../src/run/record.ts'
 import type { DaemonClient, Session } from '../../src/sessions/client.ts'
 import type { HandoffResult } from '../../src/sessions/protocol.ts'
 import type { KillPoint, Step } from '../../src/testing/mortal.ts'
@@ -14,6 +13,7 @@ import { type Passage, Passages } from '../../src/testing/passages.ts'
 import { DaemonTrial } from '../support/sessions/daemon-trial.ts'
 import { eventually } from '../support/sessions/eventually.ts'
 import { FollowedStream } from '../support/sessions/followed.ts'
+import { marksIn, recordsIn } from '../support/sessions/marks.ts'
 import { mastersOf } from '../support/sessions/processes.ts'
 import { type Scene, TypedShell } from '../support/sessions/scene.ts'
 import { type DaemonOrder, type Role, type Spoil, takenPid } from './daemon-order.ts'
@@ -217,7 +217,9 @@ export class Place implements AsyncDisposable {
     expect((await client.info()).keeper).toEqual(keeper)
     expect(await trial.processes.zombies()).toEqual([])
     expect((await trial.strayFiles()).filter((path) => path !== 'daemon.sock')).toEqual([])
-    return await orders.accounts(join(trial.directory, 'journals'))
+    const accounts = await orders.accounts(join(trial.directory, 'journals'))
+    compareMarks(scenario, victim, accounts)
+    return accounts
   }
 
   /** As after every case, for the last one. */
@@ -257,6 +259,16 @@ function judge({ outcome }: HandoffScenario, result: unknown, victim: Victim | n
   if (victim === null) expect(result).toMatchObject({ outcome })
   else if (result instanceof Error) expect(result).toMatchObject({ code: 'DAEMON_GONE' })
   else expect(result).toMatchObject({ outcome: expect.stringMatching(/^(handed-over|kept)$/) })
+}
+
+/** Where both sides have written down what was handed over, they have written down the same. */
+function compareMarks({ outcome }: HandoffScenario, victim: Victim | null, accounts: readonly Account[]): void {
+  const marksOf = (role: Role, machine: string) =>
+    marksIn(accounts.find((account) => account.role === role)?.records ?? [], machine)
+  const given = marksOf('predecessor', daemonHandoff.id)
+  const taken = marksOf('successor', daemonTakeover.id)
+  if (given.length > 0 && taken.length > 0) expect(taken, 'what was taken over').toEqual(given)
+  else expect(outcome !== 'handed-over' || victim !== null, 'both sides have written it down').toBe(true)
 }
 
 /** Programs that are to live on, whatever becomes of their daemon. */
@@ -390,10 +402,8 @@ class Orders implements AsyncDisposable {
     return Promise.all(
       rolesOf(this.scenario!).map(async (role) => {
         const pid = await this.pidOf(role)
-        const records: StoredRecord[] = []
         const folder = folders.find((name) => name.endsWith(`-${pid}`))
-        if (folder !== undefined)
-          for await (const record of readJournal(join(journals, folder))) records.push(readRecord(record))
+        const records = folder === undefined ? [] : await recordsIn(join(journals, folder))
         return { role, steps: await this.steps(role), records }
       }),
     )

@@ -2,12 +2,11 @@ import { readdir, readlink } from 'node:fs/promises'
 import { join } from 'node:path'
 import { crc32 } from 'node:zlib'
 import { describe, expect, test } from 'vitest'
-import { readJournal } from '../../src/journal/read.ts'
-import { readRecord } from '../../src/run/record.ts'
 import type { DaemonClient, Session } from '../../src/sessions/client.ts'
 import type { SessionExit } from '../../src/sessions/protocol.ts'
 import { eventually, settled } from '../support/sessions/eventually.ts'
 import { FollowedStream, FollowedText } from '../support/sessions/followed.ts'
+import { marksIn, recordsIn } from '../support/sessions/marks.ts'
 import { numbered } from '../support/sessions/numbered-stream.ts'
 import { descriptorsOf, mastersOf } from '../support/sessions/processes.ts'
 import { sessionScene, TypedShell } from '../support/sessions/scene.ts'
@@ -108,13 +107,7 @@ test('both daemons write down where each session was handed over, and the hash o
   /** What a process has recorded of its side. */
   const marksOf = async (pid: number, machine: string) => {
     const folder = (await readdir(journals)).find((name) => name.endsWith(`-${pid}`))!
-    const marks: { handle: number; offset: number; crc32: number }[] = []
-    for await (const record of readJournal(join(journals, folder))) {
-      const { run, event } = readRecord(record)
-      if (run.startsWith(machine) && event.output?.sessions?.[0]?.crc32 !== undefined)
-        marks.push(...event.output.sessions)
-    }
-    return marks
+    return marksIn(await recordsIn(join(journals, folder)), machine)
   }
   const predecessor = await trial.pid()
   const successor = await upgraded(client)

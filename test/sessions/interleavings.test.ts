@@ -4,7 +4,7 @@ import { describe, expect, test } from 'vitest'
 import type { DaemonClient, Session } from '../../src/sessions/client.ts'
 import type { SessionExit } from '../../src/sessions/protocol.ts'
 import type { DaemonTrial } from '../support/sessions/daemon-trial.ts'
-import { FollowedStream } from '../support/sessions/followed.ts'
+import { FollowedEcho, FollowedStream } from '../support/sessions/followed.ts'
 import { numbered } from '../support/sessions/numbered-stream.ts'
 import { sessionScene } from '../support/sessions/scene.ts'
 
@@ -40,7 +40,8 @@ const acts = {
   attach: act('attach', { which, back: fc.nat(100_000) }),
   detach: act('detach', { which }),
   upgrade: act('upgrade', {}),
-  killDaemon: act('killDaemon', {}),
+  /** In the midst of so much input for each that echoes. */
+  killDaemon: act('killDaemon', { bytes: fc.integer({ min: 0, max: 20_000 }), afterMs: fc.constantFrom(0, 0, 1, 3) }),
 }
 type Act = {
   [Name in keyof typeof acts]: (typeof acts)[Name] extends fc.Arbitrary<infer Value> ? Value : never
@@ -69,7 +70,7 @@ const story = (minLength: number, maxLength: number, ...more: typeof typing) =>
 interface Told {
   readonly session: Session
   /** Of its opener, and maybe of somebody else. */
-  readonly outputs: FollowedStream[]
+  readonly outputs: (FollowedStream | FollowedEcho)[]
   readonly kind: 'stream' | 'echo'
   readonly code: number
   /** Of a program that prints so much; of an echo: what was typed. */
@@ -85,6 +86,7 @@ class Story {
   private readonly begun: Promise<unknown>[] = []
   private opening = 0
   private upgrades = 0
+  private kills = 0
 
   constructor(
     private readonly trial: DaemonTrial,
@@ -110,6 +112,10 @@ class Story {
     return this.clients[this.opening % this.clients.length]!
   }
 
+  private get living(): readonly Told[] {
+    return this.sessions.filter(({ ending }) => ending === 'no')
+  }
+
   private async do(act: Act): Promise<void> {
     switch (act.act) {
       case 'open': {
@@ -127,14 +133,17 @@ class Story {
       }
       case 'killDaemon':
         await Promise.allSettled(this.begun)
-        // Answered after what was typed before: what a daemon that is killed has not read yet is lost.
+        // Answered after what ends a program was typed: what a daemon that is killed has not read yet is lost.
         for (const client of this.clients) await client.info()
+        for (const told of this.living) this.type(told, act.bytes)
+        await sleep(act.afterMs)
         await this.trial.kill()
+        this.kills += 1
         // Of what is asked while a connection is just breaking nobody knows whether it was done.
         for (const client of this.clients) await client.info()
         return
     }
-    const living = this.sessions.filter(({ ending }) => ending === 'no')
+    const { living } = this
     const told = living[act.which % living.length]
     if (told === undefined) return
     switch (act.act) {
@@ -157,8 +166,7 @@ class Story {
         if (told.otherLooks) return
         told.otherLooks = true
         const from = Math.max(0, told.outputs[0]!.offset - act.back)
-        const lossBefore = this.crashes ? 'unknown' : 'none'
-        told.outputs.push(new FollowedStream(await told.other.session(told.session.id), from, lossBefore))
+        told.outputs.push(this.followed(told.kind, await told.other.session(told.session.id), from))
         return
       }
       case 'detach':
@@ -174,8 +182,14 @@ class Story {
     this.opening += 1
     const other = this.client
     const session = await client.open({ command })
-    const outputs = [new FollowedStream(session)]
+    const outputs = [this.followed(what.kind, session)]
     this.sessions.push({ session, outputs, ending: 'no', typing: Promise.resolve(), other, otherLooks: false, ...what })
+  }
+
+  /** @param from Where somebody attaches; by default one follows what has just been opened. */
+  private followed(kind: Told['kind'], session: Session, from?: number): FollowedStream | FollowedEcho {
+    if (kind === 'echo' && this.crashes) return new FollowedEcho(session, from)
+    return new FollowedStream(session, from, this.crashes && from !== undefined ? 'unknown' : 'none')
   }
 
   private type(told: Told, bytes: number): void {
@@ -184,7 +198,9 @@ class Story {
     told.bytes += bytes
     told.typing = told.typing.then(async () => {
       if (at === 16) await told.outputs[0]!.reaches(16) // raw from then on
-      await told.session.write(numbered(at, bytes))
+      const written = told.session.write(numbered(at, bytes))
+      // A daemon that is killed takes with it what it has not given to the program.
+      await (this.crashes ? written.catch(lostWithTheDaemon) : written)
     })
   }
 
@@ -196,7 +212,12 @@ class Story {
       await told.outputs[0]!.session.write(Buffer.from('x'))
       return
     }
-    await told.outputs[0]!.reaches(told.bytes)
+    const output = told.outputs[0]!
+    if (output instanceof FollowedEcho) {
+      this.type(told, 64) // what was typed before may have been lost; this is not
+      await told.typing
+      await output.echoes(told.bytes)
+    } else await output.reaches(told.bytes)
     await told.session.signal('SIGTERM')
   }
 
@@ -211,7 +232,14 @@ class Story {
     const lost = told.outputs[0]!.gaps.reduce((sum, { from, to }) => sum + to - from, 0)
     if (told.kind === 'stream' && told.ending === 'asked' && lost === 0) expect(exits[0]!.offset).toBe(told.bytes)
     for (const { from, to } of told.outputs[0]!.gaps) expect(to - from).toBeLessThanOrEqual(lossBytesMax)
+    // With a daemon what it had been typed may go, and what it had read.
+    for (const output of told.outputs)
+      if (output instanceof FollowedEcho) expect(output.breaks(told.bytes)).toBeLessThanOrEqual(2 * this.kills)
   }
+}
+
+function lostWithTheDaemon(error: { code?: string }): void {
+  if (error.code !== 'DAEMON_GONE') throw error
 }
 
 function endOf({ kind, code, ending }: Told): Partial<SessionExit> {
@@ -243,8 +271,9 @@ describe('over any order of what happens to sessions', () => {
   test('and a daemon that is killed, what is missing is told and bounded, and every end is the right one', async () => {
     // Twice: a keeper takes its time with daemons that die young.
     const kill = step(acts.killDaemon)
+    const part = story(2, 10, ...typing)
     const steps = fc
-      .tuple(story(2, 10), kill, story(2, 10), kill, story(2, 10))
+      .tuple(part, kill, part, kill, part)
       .map(([first, one, then, other, last]) => [...first, one, ...then, other, ...last])
     await fc.assert(
       fc.asyncProperty(steps, (told) => follow(told)),

@@ -2,7 +2,7 @@ import { crc32 } from 'node:zlib'
 import type { Session } from '../../../src/sessions/client.ts'
 import type { Gap, SessionExit } from '../../../src/sessions/protocol.ts'
 import { eventually } from './eventually.ts'
-import { NumberedCheck, offsetIn } from './numbered-stream.ts'
+import { NumberedCheck, numbered, offsetIn } from './numbered-stream.ts'
 
 /** The output of a session as one client gets it: that offsets go on without a break is checked in all that follows. */
 abstract class Followed {
@@ -145,6 +145,68 @@ export class FollowedStream extends Followed {
     if (lost < known - from || lost > to - from)
       throw new Error(`${lost} bytes of ${this.session.id} were lost, and ${known - from} to ${to - from} reported`)
   }
+}
+
+/** Follows a program that prints what it is typed, which is the numbered stream; a daemon that is killed may lose of it. */
+export class FollowedEcho extends Followed {
+  private readonly received: Buffer[] = []
+
+  constructor(session: Session, from = 0) {
+    super(session, from)
+    this.offset = from
+  }
+
+  protected override take(bytes: Buffer): void {
+    this.received.push(Buffer.from(bytes))
+  }
+
+  protected override skip(): void {}
+
+  /** Resolves once the stream was printed that comes before byte `end`. */
+  async echoes(end: number): Promise<void> {
+    const last = numbered(Math.max(0, end - enoughToKnow), Math.min(end, enoughToKnow))
+    const isThere = () => Buffer.concat(this.looked().received).subarray(-last.length).equals(last)
+    await eventually(isThere, `the echo of what is typed before byte ${end} of ${this.session.id}`)
+  }
+
+  /**
+   * How often something is missing of the first `typed` bytes of the stream.
+   *
+   * @throws {Error} where a byte is none of them, or was printed twice or out of order.
+   */
+  breaks(typed: number): number {
+    const all = Buffer.concat(this.received)
+    const stream = numbered(0, typed)
+    let pieces = 0
+    for (let at = 0, from = 0; at < all.length; pieces += 1) {
+      const { begin, length } = longestPiece(all.subarray(at), stream, from)
+      if (length === 0) {
+        const rest = all.toString('latin1', at, at + enoughToKnow)
+        throw new Error(`${this.session.id} prints ${JSON.stringify(rest)} after byte ${from} of what it was typed`)
+      }
+      at += length
+      from = begin + length
+    }
+    return Math.max(0, pieces - 1)
+  }
+}
+
+/** So many bytes of the numbered stream hold a whole line, and are nowhere else in it. */
+const enoughToKnow = 32
+
+/** The longest beginning of `bytes` that the stream holds from byte `from` on, and where. */
+function longestPiece(
+  bytes: Buffer,
+  stream: Buffer,
+  from: number,
+): { readonly begin: number; readonly length: number } {
+  let [found, length] = [from, 0]
+  for (let size = Math.min(enoughToKnow, bytes.length); size > 0 && length === 0; size -= 1) {
+    const begin = stream.indexOf(bytes.subarray(0, size), from)
+    if (begin >= 0) [found, length] = [begin, size]
+  }
+  while (length > 0 && length < bytes.length && stream[found + length] === bytes[length]) length += 1
+  return { begin: found, length }
 }
 
 /** Follows text, and keeps it. */
