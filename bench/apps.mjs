@@ -1,6 +1,6 @@
 // Apps: what a call through `instar mcp` costs beside a client of the server's own, what callers notice of upgrades, and how
 // long one takes for many workspaces beside starting as many servers by hand.
-import { spawn } from 'node:child_process'
+import { fork, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -8,9 +8,9 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { Client } from '@modelcontextprotocol/sdk/client/index.js'
 import { StdioClientTransport } from '@modelcontextprotocol/sdk/client/stdio.js'
 import { build } from 'esbuild'
+import { appEnvironment } from '../dist/src/apps/environment.js'
 import { connectControl } from '../dist/src/control/connect.js'
 import { inParallel } from '../dist/src/in-parallel.js'
-import { startRegistry } from '../dist/src/testing/registry.js'
 import { source } from './compiled.mjs'
 import { inScratch, inTurns, median, percentile, row, timed } from './measure.mjs'
 
@@ -62,12 +62,15 @@ await server.connect(new StdioServerTransport())
 
 /** A controller in a process of its own, with a registry, for as long as `work` takes. */
 async function withController(directory, work) {
-  const registry = await startRegistry()
+  const registry = fork(source('bench/registry-host.mjs'))
+  const [url] = await once(registry, 'message')
   const code = await serverCode(directory)
-  const publish = (version) =>
-    registry.publish('bench-app', version, { 'index.mjs': `${code}\n// ${version}\n` }, { bin: 'index.mjs' })
+  const publish = async (version) => {
+    registry.send(['bench-app', version, { 'index.mjs': `${code}\n// ${version}\n` }, { bin: 'index.mjs' }])
+    await once(registry, 'message')
+  }
   const [home, config] = [join(directory, 'home'), join(directory, 'instar.config.json')]
-  await writeFile(config, JSON.stringify({ registry: registry.url, apps: { policy: { parallel: 4 } } }))
+  await writeFile(config, JSON.stringify({ registry: url, apps: { policy: { parallel: 4 } } }))
   const options = ['--home', home, '--config', config]
   const up = spawn(process.execPath, [cli, ...options, 'up'], { stdio: ['ignore', 'pipe', 'inherit'] })
   const clients = []
@@ -90,20 +93,24 @@ async function withController(directory, work) {
   } finally {
     up.kill('SIGTERM')
     await once(up, 'exit')
-    await registry[Symbol.asyncDispose]()
+    const ended = once(registry, 'exit')
+    registry.disconnect()
+    await ended
   }
 }
 
+/** In the environment that apps are given, some of which makes Node start slower. */
 async function connected(args) {
   const client = new Client({ name: 'bench', version: '1.0.0' })
-  await client.connect(new StdioClientTransport({ command: process.execPath, args, stderr: 'inherit' }))
+  const env = appEnvironment()
+  await client.connect(new StdioClientTransport({ command: process.execPath, args, env, stderr: 'inherit' }))
   return client
 }
 
 const call = (client) => client.callTool({ name: 'echo', arguments: { text: 'so it is' } })
 
 async function furnish({ publish, perform }, workspaces) {
-  publish('1.0.0')
+  await publish('1.0.0')
   for (const id of workspaces) {
     await perform('workspace.add', { id })
     await perform('app.install', { spec: 'bench-app', workspace: id, args: [], env: {}, credentials: {} })
@@ -167,7 +174,7 @@ async function underLoad({ publish, perform, connect }) {
   const usual = percentile(times, 0.99)
   times = []
   for (let at = 1; at <= upgrades; at += 1) {
-    publish(`1.0.${at}`)
+    await publish(`1.0.${at}`)
     const { outcome } = await perform('app.upgrade', { name: 'bench-app' })
     if (outcome !== 'upgraded') throw new Error(`upgrade ${at}: ${outcome}`)
   }
@@ -205,7 +212,7 @@ async function rolling({ directory, code, publish, perform }) {
   const times = await inTurns(5, {
     async instar() {
       version += 1
-      publish(`1.1.${version}`)
+      await publish(`1.1.${version}`)
       return timed(() => perform('app.upgrade', { name: 'bench-app' }))
     },
     async byHand() {

@@ -64,9 +64,10 @@ export interface DiskLock {
 const writesThrough = process.platform === 'linux'
 
 // A short write to a quick disk is over sooner than the thread pool's answer arrives; a long or slow one would hold up
-// all else in this process.
+// all else in this process, and beside a flush of something larger each is slow.
 const onTheSpotBytesMax = 4096
 const quickMs = 1
+let flushesNow = 0
 
 class RealFile implements DiskFile {
   #lastMs = Number.POSITIVE_INFINITY
@@ -79,7 +80,8 @@ class RealFile implements DiskFile {
 
   async append(bytes: Uint8Array): Promise<void> {
     const beganAt = performance.now()
-    const onTheSpot = writesThrough && bytes.length <= onTheSpotBytesMax && this.#lastMs < quickMs
+    const isQuick = this.#lastMs < quickMs && flushesNow === 0
+    const onTheSpot = writesThrough && bytes.length <= onTheSpotBytesMax && isQuick
     const written = onTheSpot ? writeSync(this.handle.fd, bytes) : (await this.handle.write(bytes)).bytesWritten
     if (onTheSpot) await setImmediate() // or a row of appends would let nothing else have its turn
     if (written !== bytes.length) throw new Error(`short write: ${written} of ${bytes.length} bytes`)
@@ -192,9 +194,11 @@ export const realDisk: Disk = {
 /** Flushes one file's content and size. */
 export async function flush(path: string): Promise<void> {
   const handle = await open(path, 'r')
+  flushesNow += 1
   try {
     await handle.sync()
   } finally {
+    flushesNow -= 1
     await handle.close()
   }
 }

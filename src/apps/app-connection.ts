@@ -8,7 +8,7 @@ import type { ReleaseRef } from '../releases/layout.ts'
 import { type ChildSpec, exitOf, pipesOf, startChild, stopChild } from '../runtime/child.ts'
 import { lastOutput, reasonIn } from '../runtime/output.ts'
 import { abortable, pause } from '../runtime/pause.ts'
-import { Catalog } from './catalog.ts'
+import { Catalog, kinds } from './catalog.ts'
 import { PipeTransport } from './pipe-transport.ts'
 
 export interface AppStart {
@@ -24,6 +24,7 @@ const healthEveryMs = 30_000
 const healthTimeoutMs = 15_000
 /** Between asking a process to end, by closing its input, and a signal; and between that and force. */
 const graceMs = 2_000
+const learnMs = 1_000
 
 /** One process of an app, and the conversation with it. */
 export class AppConnection {
@@ -58,7 +59,8 @@ export class AppConnection {
   }
 
   /**
-   * Starts a process and waits until it has answered the handshake. On failure it has ended, and nothing of it is left.
+   * Starts a process and waits until it has answered the handshake, and for a moment for what it offers, so that the first
+   * call of it does not have to ask. On failure it has ended, and nothing of it is left.
    *
    * @throws {InstarError} `APP_START_FAILED`: it ended, with the last lines it printed in the details;
    *   `APP_HANDSHAKE_TIMEOUT`; `APP_HANDSHAKE_FAILED`: it answered, but not as an MCP server; `RUNTIME_SPAWN_FAILED`;
@@ -78,6 +80,7 @@ export class AppConnection {
     const transport = new PipeTransport(pipes.stdout, pipes.stdin)
     try {
       await connection.shakeHands(transport, start)
+      await connection.learn(signal)
       void connection.watch()
       return connection
     } catch (error) {
@@ -142,6 +145,12 @@ export class AppConnection {
     } finally {
       exit.catch(() => {}) // told where it mattered
     }
+  }
+
+  /** One that has not answered yet is asked again by whoever wants to know. */
+  private async learn(signal: AbortSignal): Promise<void> {
+    const learnt = Promise.allSettled(kinds.map((kind) => this.catalog.list(kind)))
+    await Promise.race([learnt, this.closed, pause(learnMs, signal, true)])
   }
 
   private async watch(): Promise<void> {

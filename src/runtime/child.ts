@@ -14,7 +14,15 @@ import { held } from '../held.ts'
 import { childEnvironment, nonceVariable } from './environment.ts'
 import { lastOutput, outputPaths, trimOutput } from './output.ts'
 import { abortable, pause } from './pause.ts'
-import { bootId, environmentHolds, type ProcessEntry, parseStat, processEntry, processTable } from './processes.ts'
+import {
+  bootId,
+  environmentHolds,
+  isGroupGone,
+  type ProcessEntry,
+  parseStat,
+  processEntry,
+  processTable,
+} from './processes.ts'
 
 /**
  * Child processes that can be found again.
@@ -332,6 +340,7 @@ async function isSame(child: Child, entry: ProcessEntry): Promise<boolean> {
  * `everything`, its descendants too, and whoever else inherited its nonce.
  */
 export async function familyOf(child: Child, everything = false): Promise<ProcessEntry[]> {
+  if (!everything && isGroupGone(child.pid)) return []
   const table = await processTable()
   const leader = table.get(child.pid)
   // Another process has the number now, which the system gives out only when nobody of the group is left.

@@ -1,7 +1,8 @@
 import { execFile } from 'node:child_process'
+import { readFileSync } from 'node:fs'
 import { readdir, readFile } from 'node:fs/promises'
+import { setImmediate } from 'node:timers/promises'
 import { promisify } from 'node:util'
-import { inParallel } from '../in-parallel.ts'
 
 const run = promisify(execFile)
 
@@ -71,21 +72,30 @@ function exists(pid: number): boolean {
   }
 }
 
-const filesAtOnce = 64
+/** Others have their turn after so many. */
+const readAtOnce = 100
 
 async function readProc(): Promise<ProcessEntry[]> {
   const pids = (await readdir('/proc')).filter((name) => /^\d+$/.test(name)).map(Number)
-  const entries = await inParallel(filesAtOnce, pids, readStat)
-  return entries.filter((entry) => entry !== undefined)
+  const entries: ProcessEntry[] = []
+  for (const [at, pid] of pids.entries()) {
+    if (at > 0 && at % readAtOnce === 0) await setImmediate()
+    const entry = readStat(pid)
+    if (entry !== undefined) entries.push(entry)
+  }
+  return entries
 }
 
-async function readStat(pid: number): Promise<ProcessEntry | undefined> {
-  const text = await readFile(`/proc/${pid}/stat`, 'latin1').catch((error: NodeJS.ErrnoException) => {
+/** On the spot: the kernel writes this line when it is read, which is over sooner than a thread hears of it. */
+function readStat(pid: number): ProcessEntry | undefined {
+  try {
+    return parseStat(readFileSync(`/proc/${pid}/stat`, 'latin1'))
+  } catch (error) {
     // Anything else, such as too many open files, says nothing about the process.
-    if (error.code !== 'ENOENT' && error.code !== 'ESRCH') throw error
+    const { code } = error as NodeJS.ErrnoException
+    if (code !== 'ENOENT' && code !== 'ESRCH') throw error
     return undefined
-  })
-  return text === undefined ? undefined : parseStat(text)
+  }
 }
 
 /**
@@ -134,6 +144,17 @@ export function parseCim(text: string): ProcessEntry[] {
       ? []
       : [{ pid: Number(match[1]), parent: Number(match[2]), group: 0, start: Number(match[3]) }]
   })
+}
+
+/** Whether nobody is left in a process group, which is asked without a look at all processes. Where there are none, false. */
+export function isGroupGone(group: number): boolean {
+  if (process.platform === 'win32') return false
+  try {
+    process.kill(-group, 0)
+    return false
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === 'ESRCH'
+  }
 }
 
 /** Names this run of the system, so that pids from before a restart are not taken for living ones. */
