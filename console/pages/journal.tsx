@@ -253,11 +253,14 @@ function Detail() {
 }
 
 const scrubRestsMs = 60
+/** Of one that follows: while more comes than anybody could read, nothing is replayed for it. */
+const followRestsMs = 400
 
 /** State and context as they were, by replay. Asked for when the selection rests; until then the last one stays, dimmed. */
 function AtThatMoment({ run, seq }: { readonly run: string; readonly seq: number }) {
   const found = useSignal<{ readonly run: string; readonly seq: number; readonly moment: Moment } | null>(null)
   const failure = useSignal<Failed | null>(null)
+  const restsMs = selected.value === null ? followRestsMs : scrubRestsMs
   useEffect(() => {
     let isOver = false
     const timer = setTimeout(() => {
@@ -271,7 +274,7 @@ function AtThatMoment({ run, seq }: { readonly run: string; readonly seq: number
           if (!isOver) failure.value = error as Failed
         },
       )
-    }, scrubRestsMs)
+    }, restsMs)
     return () => {
       isOver = true
       clearTimeout(timer)

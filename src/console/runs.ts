@@ -7,11 +7,30 @@ import type { RunState } from '../run/run.ts'
 import { differences } from './differences.ts'
 import type { Shown } from './shown.ts'
 
+/** What several pages ask for at once, since they follow the same journal, is replayed once. */
+const momentsKept = 32
+
 /** A run right after a record of it, and what that record changed; by replay, running nothing. */
 export function runsArea(controller: Shown, gate: TokenGate): Area {
   const context = { signal: new AbortController().signal, progress: () => {}, deliver: async () => {} }
   const show = async (params: { run: string; at?: number }) =>
     (await performVerb(controller, 'journal.show', params, context)) as RunState
+  const moment = async (run: string, at?: number) => {
+    const state = await show({ run, ...(at !== undefined && { at }) })
+    const previous = state.seq > state.startedSeq ? await show({ run, at: state.seq - 1 }) : null
+    const diff = previous === null ? [] : differences(whatShows(previous), whatShows(state))
+    return { state, previous, diff }
+  }
+  const moments = new Map<string, ReturnType<typeof moment>>()
+  // What is past does not change.
+  const pastMoment = (run: string, at: number) => {
+    const name = `${run}@${at}`
+    const found = moments.get(name) ?? moment(run, at)
+    moments.set(name, found)
+    found.catch(() => moments.delete(name))
+    if (moments.size > momentsKept) moments.delete(moments.keys().next().value!)
+    return found
+  }
   return {
     routes: [
       {
@@ -20,10 +39,7 @@ export function runsArea(controller: Shown, gate: TokenGate): Area {
         async handle(request, response, [run = '']) {
           await gate.admitOwner(request, 'see the journal')
           const at = sequenceIn(request.url ?? '')
-          const state = await show({ run, ...(at !== undefined && { at }) })
-          const previous = state.seq > state.startedSeq ? await show({ run, at: state.seq - 1 }) : null
-          const diff = previous === null ? [] : differences(whatShows(previous), whatShows(state))
-          answerJson(response, { state, previous, diff })
+          answerJson(response, await (at === undefined ? moment(run) : pastMoment(run, at)))
         },
       },
     ],
