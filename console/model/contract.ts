@@ -85,6 +85,8 @@ export interface Difference {
 export interface DaemonSessions {
   readonly name: string
   readonly sessions: readonly SessionInfo[]
+  /** Why they could not be listed. */
+  readonly failure: Failed | null
 }
 
 export type Failed = Pick<ErrorRecord, 'message'> & Partial<Pick<ErrorRecord, 'code' | 'hint'>>

@@ -2,6 +2,7 @@ import { signal } from '@preact/signals'
 import type { AttachedTerminal } from '../terminal/attached-terminal.ts'
 import { ask } from './api.ts'
 import type { DaemonSessions, Failed, SessionInfo } from './contract.ts'
+import { wordsIn } from './words.ts'
 
 export const terminals = signal<readonly DaemonSessions[] | null>(null)
 export const terminalsFailure = signal<Failed | null>(null)
@@ -17,7 +18,7 @@ export async function loadTerminals(): Promise<void> {
 
 /** Begins a session; a shell where no command is given. */
 export async function openTerminal(daemon: string, command: string): Promise<SessionInfo> {
-  const words = command.split(/\s+/).filter((word) => word !== '')
+  const words = wordsIn(command)
   const body = words.length === 0 ? {} : { command: words }
   const { session } = await ask<{ session: SessionInfo }>(`/console/terminals/${encodeURIComponent(daemon)}`, {
     method: 'POST',

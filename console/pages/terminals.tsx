@@ -52,7 +52,7 @@ export function Terminals() {
 
 function Daemon({ daemon, chosen }: { readonly daemon: DaemonStatus; readonly chosen: string | null }) {
   const { name, running, wanted, state, kept, failure } = daemon
-  const sessions = terminals.value?.find((one) => one.name === name)?.sessions
+  const { sessions, failure: unlisted = null } = terminals.value?.find((one) => one.name === name) ?? {}
   const action = `daemon-update ${name}`
   const update = () =>
     void act(action, 'daemon.update', { name }, ({ outcome, version, sessions: moved, freezeMs, reason }) =>
@@ -108,7 +108,8 @@ function Daemon({ daemon, chosen }: { readonly daemon: DaemonStatus; readonly ch
       </div>
       <Handoff daemon={name} isAsked={pending.value.has(action)} />
       {sessions === undefined && terminalsFailure.value === null && <Loading what="the terminals" />}
-      {sessions?.length === 0 && <p class="quiet">No terminal is open here.</p>}
+      {unlisted !== null && <Failure what="Its terminals could not be listed;" failure={unlisted} />}
+      {sessions?.length === 0 && unlisted === null && <p class="quiet">No terminal is open here.</p>}
       {sessions !== undefined && sessions.length > 0 && (
         <ul class="rows sessions" aria-label={`Terminals of ${name}`}>
           {sessions.map(({ id, command, pid, createdAt, exit }) => (

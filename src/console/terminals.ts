@@ -1,7 +1,7 @@
 import type { IncomingMessage } from 'node:http'
 import * as z from 'zod'
 import { daemonName } from '../config.ts'
-import { InstarError } from '../errors.ts'
+import { errorRecord, InstarError } from '../errors.ts'
 import { answerJson } from '../http/answer.ts'
 import { readJson } from '../http/body.ts'
 import type { HttpLimits } from '../http/limits.ts'
@@ -28,6 +28,15 @@ export function terminalsArea(controller: Shown, gate: TokenGate, limits: HttpLi
     for (const terminal of terminals) if (gate.guest(terminal.request) !== null) terminal.close(signedOut)
   })
 
+  /** One daemon that cannot be asked does not hide what the others have. */
+  async function listed(name: string) {
+    try {
+      return { name, sessions: await daemons.sessions(name).list(), failure: null }
+    } catch (error) {
+      return { name, sessions: [], failure: errorRecord(error) }
+    }
+  }
+
   async function attach(request: IncomingMessage, daemon: string, id: string): Promise<Terminal> {
     const offset = offsetIn(request)
     const client = await daemons.sessions(daemon).connect()
@@ -49,8 +58,7 @@ export function terminalsArea(controller: Shown, gate: TokenGate, limits: HttpLi
         methods: ['GET'],
         async handle(request, response) {
           await gate.admitOwner(request, action)
-          const listed = daemons.names.map(async (name) => ({ name, sessions: await daemons.sessions(name).list() }))
-          answerJson(response, { daemons: await Promise.all(listed) })
+          answerJson(response, { daemons: await Promise.all(daemons.names.map(listed)) })
         },
       },
       {

@@ -10,6 +10,8 @@ export interface HttpLimits {
   readonly silenceMs: number
   /** Conversations with MCP clients. */
   readonly sessions: number
+  /** Of these, by one token. */
+  readonly sessionsOfToken: number
   /** A conversation without any request under way is ended after this long. */
   readonly sessionIdleMs: number
   /** What is refused beyond this many within a minute is not journaled. */
@@ -34,6 +36,7 @@ export const httpLimits: HttpLimits = {
   requestMs: 60_000,
   silenceMs: 120_000,
   sessions: 64,
+  sessionsOfToken: 16,
   sessionIdleMs: 1_800_000,
   refusalsPerMinute: 120,
   browsers: 64,

@@ -57,8 +57,8 @@ interface Session extends Place {
 /** Conversations with MCP clients. Each has a server of its own, and belongs to the token that began it. */
 class McpSessions {
   private readonly sessions = new Set<Session>()
-  /** Those that are being made. */
-  private opening = 0
+  /** Whose are being made. */
+  private readonly opening: Visitor[] = []
   private isClosed = false
 
   constructor(
@@ -98,9 +98,8 @@ class McpSessions {
   }
 
   private async begin(place: Place): Promise<Session> {
-    if (this.sessions.size + this.opening >= this.limits.sessions)
-      throw new InstarError('CONTROLLER_BUSY', `there are ${this.limits.sessions} conversations already`)
-    this.opening += 1
+    this.assertRoomFor(place.visitor)
+    this.opening.push(place.visitor)
     try {
       // Imported when there is a client: the protocol's implementation is large.
       const { StreamableHTTPServerTransport } = await import('@modelcontextprotocol/sdk/server/streamableHttp.js')
@@ -116,8 +115,18 @@ class McpSessions {
       void endpoint.connect(transport as Transport).finally(() => this.forget(session))
       return session
     } finally {
-      this.opening -= 1
+      this.opening.splice(this.opening.indexOf(place.visitor), 1)
     }
+  }
+
+  /** One token does not take all there is; the owner of the home may. */
+  private assertRoomFor(visitor: Visitor): void {
+    const { sessions, sessionsOfToken } = this.limits
+    const visitors = [...[...this.sessions].map((session) => session.visitor), ...this.opening]
+    if (visitors.length >= sessions)
+      throw new InstarError('CONTROLLER_BUSY', `there are ${sessions} conversations already`)
+    if (visitor !== null && visitors.filter((other) => other === visitor).length >= sessionsOfToken)
+      throw new InstarError('CONTROLLER_BUSY', `this token has ${sessionsOfToken} conversations already`)
   }
 
   private forget(session: Session): void {

@@ -8,6 +8,7 @@ import { findDescriptorCalls } from './descriptor-calls.ts'
 import { ExitRecords } from './exit-records.ts'
 import { isAlive } from './foreground.ts'
 import { type KeeperChannel, metaBytesMax } from './keeper-channel.ts'
+import { readBytesMax } from './master.ts'
 import { loadNativePty, type NativePty } from './native-pty.ts'
 import { openSession, type Shim } from './open-session.ts'
 import { pipeOf } from './pipe-handle.ts'
@@ -65,13 +66,12 @@ const defaultSize = { columns: 80, rows: 24 }
 
 /** So much at once is all that the kernel gives, 4095 bytes on Linux: it has more, or soon will. */
 const fullReadBytes = 4000
-/** More than a master reads before it tells of it. */
-const readBytesMax = 64 * 1024
 /**
  * So much may have been read beyond what is known to have been, when a daemon is killed. What a client had not been given
- * comes on top of it in the gap that it is told of; together they stay below 256 KiB where it kept up.
+ * comes on top of it in the gap that it is told of: 128 KiB of its connection's queue, 64 KiB of the ring, and the read that
+ * went beyond. Together they are at most 256 KiB, unless it fell behind for so long that the session went on without it.
  */
-const reservedBytes = 128 * 1024
+const reservedBytes = 48 * 1024
 /** Where nobody knows how far a session was read: further than any is likely to be. */
 export const unknowableBytes = 2 ** 32
 /** Between two settlements. */

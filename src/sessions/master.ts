@@ -9,8 +9,11 @@ export interface MasterListener {
   end(): void
 }
 
+/** Never more than this is read before it is told of; Linux gives 4095 bytes at once. */
+export const readBytesMax = 16 * 1024
+
 // One for all: libuv fills it and calls back before anything else is read.
-const readBuffer = Buffer.allocUnsafeSlow(64 * 1024)
+const readBuffer = Buffer.allocUnsafeSlow(readBytesMax)
 
 // More than the kernel holds of a terminal's output (Linux: 4 KiB in the line discipline and 8 KiB on the way to it), so
 // that it covers all that was printed before; less would not, and a process that goes on printing must not keep us here.
@@ -84,9 +87,12 @@ export class Master {
   finish(): void {
     if (this.ended || this.closed) return
     this.stop()
-    const tail = Buffer.allocUnsafe(tailBytesMax)
-    const { length } = this.readOn(tail, tailBytesMax)
-    if (length > 0) this.listener.data(tail.subarray(0, length))
+    for (let total = 0; total < tailBytesMax; ) {
+      const { length, atEnd } = this.readOn()
+      if (length > 0) this.listener.data(readBuffer.subarray(0, length))
+      total += length
+      if (atEnd || length < readBytesMax) break
+    }
     this.conclude()
   }
 
@@ -100,7 +106,7 @@ export class Master {
     // Never more at once than the kernel gives, about 4 KiB of a terminal: a further read sleeps until the kernel has moved
     // what came meanwhile, while other sessions wait. Nothing: a false alarm, or the end, which libuv may see before the
     // last bytes.
-    const { length, atEnd } = first > 0 ? { length: first, atEnd: false } : this.readOn(readBuffer, readBuffer.length)
+    const { length, atEnd } = first > 0 ? { length: first, atEnd: false } : this.readOn()
     if (length > 0) this.listener.data(readBuffer.subarray(0, length))
     if (!this.reading) return // an end will be seen again
     if (atEnd) this.conclude()
@@ -113,13 +119,13 @@ export class Master {
     this.poll()
   }
 
-  /** Fills `into` with what there is now. */
-  private readOn(into: Buffer, bytesMax: number): { length: number; atEnd: boolean } {
+  /** Fills the buffer with what there is now. */
+  private readOn(): { length: number; atEnd: boolean } {
     let length = 0
-    while (length < bytesMax) {
+    while (length < readBytesMax) {
       let count: number
       try {
-        count = readSync(this.fd, into, length, bytesMax - length, null)
+        count = readSync(this.fd, readBuffer, length, readBytesMax - length, null)
       } catch (error) {
         return { length, atEnd: (error as NodeJS.ErrnoException).code !== 'EAGAIN' }
       }

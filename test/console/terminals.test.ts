@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import { afterEach, beforeEach, expect, test } from 'vitest'
+import { afterEach, beforeEach, expect, test, vi } from 'vitest'
+import { InstarError } from '../../src/errors.ts'
 import type { HttpLimits } from '../../src/http/limits.ts'
 import { ConsoleTrial, codeOf } from '../support/console/console-trial.ts'
 import { TerminalPage } from '../support/console/terminal-page.ts'
@@ -64,7 +65,7 @@ const shell = ['sh', '-c', 'echo begun; while read line; do echo "got $line"; [ 
 
 test('a session is opened, listed, shown, typed into, resized, and says how it ended', async () => {
   expect(JSON.parse((await trial.send('/console/terminals', { cookie })).text)).toEqual({
-    daemons: [{ name: 'main', sessions: [] }],
+    daemons: [{ name: 'main', sessions: [], failure: null }],
   })
   await open(shell)
   const [{ sessions }] = JSON.parse((await trial.send('/console/terminals', { cookie })).text).daemons
@@ -97,6 +98,14 @@ test('to attach never starts anything, and a page that comes again goes on where
   expect(again.text).not.toContain('begun')
   await expect(show('a', { offset: 1_000_000 })).rejects.toThrow('400')
   expect(JSON.parse((await trial.send('/console/terminals', { cookie })).text).daemons[0].sessions).toHaveLength(1)
+})
+
+test('a daemon that cannot be asked is listed with the reason', async () => {
+  const broken = new InstarError('DAEMON_GONE', 'the connection broke')
+  vi.spyOn(trial.controller.daemons.sessions('main'), 'list').mockRejectedValueOnce(broken)
+  const { status, text } = await trial.send('/console/terminals', { cookie })
+  expect(status).toBe(200)
+  expect(JSON.parse(text).daemons).toMatchObject([{ name: 'main', sessions: [], failure: { code: 'DAEMON_GONE' } }])
 })
 
 test('several pages show one session, through an update of the daemon while it prints', async () => {

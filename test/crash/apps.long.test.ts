@@ -1,5 +1,5 @@
 /**
- * An upgrade of an app over four workspaces, in a real controller with real processes, killed at every transition that it
+ * What can be asked about apps and workspaces, in a real controller with real processes, killed at every transition that it
  * and the instances take: before its record is durable, in the midst of it, or after it.
  *
  * The runs of several machines are woven together a little differently each time, so a point is one of the journal as a
@@ -7,173 +7,62 @@
  *
  * Seen found: effects that went on after a crash did not know yet what runs in the workspaces, and left one behind.
  */
-import { cp, mkdtemp, realpath, rm } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
+import { readdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { appInstance, appUpgrade } from '../../machines/index.ts'
-import { parseConfig } from '../../src/config.ts'
-import { type Controller, openController } from '../../src/controller.ts'
-import { inParallel } from '../../src/in-parallel.ts'
-import { verifyJournal } from '../../src/journal/index.ts'
-import type { AppUpgraded } from '../../src/managed-apps.ts'
-import { machineName, type StoredRecord } from '../../src/run/record.ts'
-import { assertDurable, assertKept, durableRecords } from '../../src/testing/account.ts'
-import { type Life, live } from '../../src/testing/life.ts'
-import type { How, KillPoint } from '../../src/testing/mortal.ts'
-import { Passages } from '../../src/testing/passages.ts'
-import { startRegistry, type TestRegistry } from '../../src/testing/registry.ts'
-import { appCode } from '../support/apps/app-code.ts'
-import { type Compiled, compileInParts } from '../support/compiled.ts'
-import { processesNaming } from './plugin-target.ts'
+import { appInstall, appPin, appRemove, workspaceAdjust } from '../../machines/index.ts'
+import type { Controller } from '../../src/controller.ts'
+import { AppLives, passagesOf, type Story } from './app-lives.ts'
+import { type OrderName, secret } from './app-orders.ts'
 
-const workspaces = ['a', 'b', 'c', 'd']
-const hows: readonly How[] = ['before', 'torn', 'after']
-
-let directory: string
-let registry: TestRegistry
-let compiled: Compiled
-const config = () => ({ registry: registry.url, apps: { policy: { parallel: 2, signatures: 'off' } } })
+let lives: AppLives
 
 beforeAll(async () => {
-  directory = await realpath(await mkdtemp(join(tmpdir(), 'instar-apps-')))
-  ;[registry, compiled] = await Promise.all([startRegistry(), compileInParts('test/crash/app-program.ts')])
+  lives = await AppLives.make()
 })
-afterAll(async () => {
-  await registry[Symbol.asyncDispose]()
-  await compiled.remove()
-  await rm(directory, { recursive: true, force: true })
-})
+afterAll(() => lives?.[Symbol.asyncDispose]())
 
-const open = (home: string) => openController({ home, config: parseConfig(config(), '/'), schedule: false })
+const everywhere = ['a', 'b', 'c', 'd']
 
-/** Homes in which four workspaces have version 1.0.0, those that are named with an environment of their own. */
-async function template(name: string, broken: readonly string[]): Promise<string> {
-  const home = join(directory, name)
-  await using controller = await open(home)
-  for (const workspace of workspaces) {
-    await controller.workspaces.add(workspace)
-    await controller.apps.install('notes@1.0.0', {
-      workspace,
-      env: broken.includes(workspace) ? { BROKEN: 'yes' } : {},
-    })
-  }
-  return home
-}
-
-const publish = (version: string, first = '') =>
-  registry.publish('notes', version, { 'index.mjs': appCode(version, { first }) }, { bin: 'index.mjs' })
-
-interface Lived {
-  readonly records: readonly StoredRecord[]
-  readonly result: AppUpgraded
-}
-
-let cases = 0
-
-/** Lives an upgrade to its end, killed at one point, and looks what became of it. */
-async function lived(
-  home: string,
-  point: KillPoint | null,
-  check: (lived: Lived, controller: Controller) => Promise<void>,
-) {
-  const place = join(directory, `case-${++cases}`)
-  await cp(home, join(place, 'home'), { recursive: true })
-  const subject = {
-    program: compiled.file('test/crash/app-program.ts'),
-    args: [JSON.stringify(config())],
-    directory: place,
-    timeoutMs: 60_000,
-  }
-  try {
-    let records = await durableRecords(join(place, 'home'))
-    let life: Life
-    let fate = point
-    do {
-      life = await live(subject, records.length, fate)
-      const before = records
-      records = await durableRecords(join(place, 'home'))
-      assertKept(before, records)
-      assertDurable(life.stdout, records)
-      fate = null
-    } while (life.death !== null)
-    if (life.code !== 0) throw new Error(`ended with ${life.code}: ${life.stderr.slice(-2000)}`)
-    const result = JSON.parse(life.stdout.trimEnd().split('\n').at(-1)!) as AppUpgraded
-    expect((await verifyJournal(join(place, 'home', 'journal'))).problems).toEqual([])
-    {
-      await using controller = await open(join(place, 'home'))
-      expect(controller.state().runs.map(({ machine }) => machineName(machine))).toEqual(
-        workspaces.map(() => 'app-instance'),
-      )
-      await check({ records, result }, controller)
+/** Homes in which workspaces have version 1.0.0, those that are named with an environment of their own. */
+const withApp = (name: string, workspaces: readonly string[], broken: readonly string[] = []) =>
+  lives.home(name, async (controller) => {
+    for (const workspace of workspaces) {
+      await controller.workspaces.add(workspace)
+      await controller.apps.install('notes@1.0.0', {
+        workspace,
+        env: broken.includes(workspace) ? { BROKEN: 'yes' } : { WORD: 'first' },
+      })
     }
-    expect(await processesNaming(place)).toEqual([])
-    return records
-  } catch (error) {
-    throw new Error(`${JSON.stringify(point)}: ${(error as Error).message}`)
-  } finally {
-    await rm(place, { recursive: true, force: true })
-  }
-}
-
-async function versions({ apps }: Controller): Promise<string[]> {
-  const asked = workspaces.map(async (workspace) => {
-    const { content } = (await apps.call({ workspace, app: 'notes' }, 'version')) as { content: { text: string }[] }
-    return content[0]!.text
   })
-  return Promise.all(asked)
+
+async function answer({ apps }: Controller, workspace: string, tool: string): Promise<string> {
+  const { content } = (await apps.call({ workspace, app: 'notes' }, tool)) as { content: { text: string }[] }
+  return content[0]!.text
 }
 
-/** What each record did, by the machines that are looked at; nothing for those of others. */
-function passagesOf(records: readonly StoredRecord[]): ReadonlyMap<number, readonly string[]> {
-  const all = new Map<number, readonly string[]>()
-  for (const machine of [appUpgrade, appInstance]) {
-    const passages = new Passages(machine)
-    const runs = new Set(records.filter(({ event }) => begins(event, machine.id)).map(({ run }) => run))
-    for (const run of runs)
-      for (const taken of passages.history(records.filter((record) => record.run === run)))
-        all.set(
-          taken.record.seq,
-          taken.passages.map((passage) => `${machine.id}: ${passage}`),
-        )
-  }
-  return all
-}
+const versions = (controller: Controller) =>
+  Promise.all(everywhere.map((workspace) => answer(controller, workspace, 'version')))
 
-const begins = ({ type, machine }: StoredRecord['event'], id: string) =>
-  type === 'xstate.init' && machineName(String(machine)) === id
-
-/** Kills at each record that takes a transition which none before it took. Answers with the transitions. */
-async function killedEverywhere(
-  home: string,
-  check: (lived: Lived, controller: Controller) => Promise<void>,
-): Promise<ReadonlySet<string>> {
-  const begunAt = (await durableRecords(home)).length
-  const undisturbed = await lived(home, null, check)
-  const claimed = new Set<string>()
-  const fresh = [...passagesOf(undisturbed)].filter(([seq, passages]) => {
-    const isNews = seq > begunAt && passages.some((passage) => !claimed.has(passage))
-    if (isNews) for (const passage of passages) claimed.add(passage)
-    return isNews
-  })
-  const points = fresh.map(([seq], at): KillPoint => ({ after: seq - 1, step: 'commit', how: hows[at % hows.length]! }))
-  await inParallel(3, points, async (point) => void (await lived(home, point, check)))
-  return claimed
-}
+const failsWhereBroken = 'if (process.env.BROKEN) process.exit(1)'
 
 // Dozens of lives with several processes each.
-const timeout = 600_000
+const timeout = 900_000
 
 test(
   'an upgrade that is killed at any transition is completed by the next controller, and every workspace serves',
   async () => {
-    publish('1.0.0')
-    const home = await template('good', [])
-    publish('2.0.0')
-    const killed = await killedEverywhere(home, async ({ result }, controller) => {
-      // Killed after its last record, it is asked for once more.
-      expect(['upgraded', 'current']).toContain(result.outcome)
-      expect(await versions(controller)).toEqual(workspaces.map(() => '2.0.0'))
+    lives.publish('1.0.0')
+    const home = await withApp('good', everywhere)
+    lives.publish('2.0.0')
+    const killed = await lives.killedEverywhere({
+      order: 'upgrade',
+      home,
+      async check(result, controller) {
+        // Killed after its last record, it is asked for once more.
+        expect(['upgraded', 'current']).toContain((result as { outcome: string }).outcome)
+        expect(await versions(controller)).toEqual(everywhere.map(() => '2.0.0'))
+      },
     })
     console.log(`an upgrade of four workspaces: killed at ${killed.size} transitions`)
     expect([...killed]).toContain('app-upgrade: raising: raise done -> planning')
@@ -185,15 +74,118 @@ test(
 test(
   'one that has to go back, killed anywhere, leaves every workspace with the old version, which serves',
   async () => {
-    publish('1.0.0')
-    const home = await template('bad', ['b', 'c', 'd'])
-    publish('2.0.0', 'if (process.env.BROKEN) process.exit(1)')
-    const killed = await killedEverywhere(home, async ({ result }, controller) => {
-      expect(result).toMatchObject({ outcome: 'returned', to: '2.0.0' })
-      expect(await versions(controller)).toEqual(workspaces.map(() => '1.0.0'))
+    lives.publish('1.0.0')
+    const home = await withApp('bad', everywhere, ['b', 'c', 'd'])
+    lives.publish('2.0.0', failsWhereBroken)
+    const killed = await lives.killedEverywhere({
+      order: 'upgrade',
+      home,
+      async check(result, controller) {
+        expect(result).toMatchObject({ outcome: 'returned', to: '2.0.0' })
+        expect(await versions(controller)).toEqual(everywhere.map(() => '1.0.0'))
+      },
     })
     console.log(`one that goes back: killed at ${killed.size} transitions`)
     expect([...killed]).toContain('app-upgrade: goingBack: goBack done -> returned')
   },
   timeout,
 )
+
+/** What fails only where the disk does, or where two ask for what excludes each other. */
+const excused = new Set([
+  'app-install: undoing: undo error -> refused',
+  'app-install: noting: note error -> undoing',
+  'app-remove: stopping: stop error -> failed',
+  'app-remove: forgetting: forget error -> failed',
+  'app-pin: pinning: carryOut error -> refused',
+])
+
+test(
+  'whatever else is asked, killed at any transition, is done or has not happened, and a secret is nowhere but in its store',
+  async () => {
+    lives.publish('1.0.0', failsWhereBroken)
+    const empty = await lives.home('empty', ({ workspaces }) => workspaces.add('a'))
+    const one = await withApp('one', ['a'])
+    const pinned = await lives.home('pinned', async (controller) => {
+      await controller.workspaces.add('a')
+      await controller.apps.install('notes@1.0.0', { workspace: 'a' })
+      await controller.apps.pin('notes', { note: 'it was' })
+    })
+    const secretive = await lives.home('secretive', async ({ workspaces, credentials }) => {
+      await workspaces.add('a')
+      await credentials.set('key', secret, { workspace: 'a' })
+    })
+    const serves = async (controller: Controller, word: string) =>
+      expect(JSON.parse(await answer(controller, 'a', 'facts')).env.WORD).toBe(word)
+    const isEmpty = async ({ apps, workspaces }: Controller) => {
+      expect(workspaces.list()).toEqual([{ id: 'a', apps: [] }])
+      expect(await apps.list()).toEqual([])
+    }
+    const checks: Partial<Record<OrderName, readonly [home: string, check: Story['check']]>> = {
+      install: [empty, async (_, controller) => expect(await answer(controller, 'a', 'version')).toBe('1.0.0')],
+      'install one that does not start': [
+        empty,
+        async (result, controller) => {
+          expect(result).toMatchObject({ code: 'APP_START_FAILED' })
+          await isEmpty(controller)
+        },
+      ],
+      'install one that is not there': [
+        empty,
+        async (result, controller) => {
+          expect(result).toMatchObject({ code: 'VERSION_NOT_FOUND' })
+          await isEmpty(controller)
+        },
+      ],
+      configure: [one, (_, controller) => serves(controller, 'other')],
+      'configure so that it does not start': [
+        one,
+        async (result, controller) => {
+          expect(result).toMatchObject({ code: 'APP_START_FAILED' })
+          await serves(controller, 'first')
+        },
+      ],
+      remove: [one, async (_, { workspaces }) => expect(workspaces.list()).toEqual([{ id: 'a', apps: [] }])],
+      pin: [
+        one,
+        async (_, { apps }) =>
+          expect(await apps.list()).toMatchObject([{ pin: { version: '1.0.0', note: 'so it is' } }]),
+      ],
+      unpin: [pinned, async (_, { apps }) => expect(await apps.list()).toMatchObject([{ pin: null }])],
+      'add a workspace': [
+        empty,
+        async (_, { workspaces }) => expect(workspaces.list().map(({ id }) => id)).toEqual(['a', 'fresh']),
+      ],
+      'remove a workspace': [one, async (_, { workspaces }) => expect(workspaces.list()).toEqual([])],
+      'set a credential': [
+        empty,
+        async (_, { credentials }, home) => {
+          expect(credentials.list()).toMatchObject([{ name: 'key' }])
+          expect(await filesHolding(home, secret)).toEqual([join('state', 'credentials.json')])
+        },
+      ],
+      'remove a credential': [
+        secretive,
+        async (_, { credentials }, home) => {
+          expect(credentials.list()).toEqual([])
+          expect(await filesHolding(home, secret)).toEqual([])
+        },
+      ],
+    }
+    const killed = new Set<string>()
+    for (const [order, [home, check]] of Object.entries(checks))
+      for (const passage of await lives.killedEverywhere({ order: order as OrderName, home, check }))
+        killed.add(passage)
+    console.log(`what else is asked: killed at ${killed.size} transitions`)
+    const all = [appInstall, appRemove, appPin, workspaceAdjust].flatMap(passagesOf)
+    expect(all.filter((passage) => !killed.has(passage) && !excused.has(passage))).toEqual([])
+  },
+  timeout,
+)
+
+async function filesHolding(home: string, text: string): Promise<string[]> {
+  const entries = await readdir(home, { recursive: true, withFileTypes: true })
+  const paths = entries.filter((entry) => entry.isFile()).map((entry) => join(entry.parentPath, entry.name))
+  const holding = await Promise.all(paths.map(async (path) => (await readFile(path)).includes(text)))
+  return paths.filter((_, at) => holding[at]).map((path) => path.slice(home.length + 1))
+}

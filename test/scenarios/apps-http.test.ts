@@ -328,6 +328,15 @@ test('no more conversations than the limit; one that is idle is ended and makes 
   await client.ping()
 })
 
+test('one token does not take all conversations', async () => {
+  await serve({ sessions: 4, sessionsOfToken: 2 })
+  const [greedy, other] = [await tokenOf('member', 'a'), await tokenOf('member', 'a')]
+  const answers = await Promise.all([1, 2, 3].map(() => send({ token: greedy })))
+  expect(answers.map(({ status }) => status).sort()).toEqual([200, 200, 503])
+  expect((await send({ token: other })).status).toBe(200)
+  expect((await send({ token: await ownersToken() })).status).toBe(200)
+})
+
 test('closing the controller ends every conversation; nothing listens after it, and the token is gone', async () => {
   publish('notes', '1.0.0')
   await controller.apps.install('notes', { workspace: 'a' })

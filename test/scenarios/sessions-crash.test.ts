@@ -1,8 +1,10 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { describe, expect, test } from 'vitest'
 import type { DaemonClient } from '../../src/sessions/client.ts'
+import type { Output } from '../../src/sessions/client-output.ts'
+import type { Gap } from '../../src/sessions/protocol.ts'
 import type { DaemonTrial } from '../support/sessions/daemon-trial.ts'
-import { eventually } from '../support/sessions/eventually.ts'
+import { eventually, settled } from '../support/sessions/eventually.ts'
 import { FollowedStream, FollowedText } from '../support/sessions/followed.ts'
 import { numbered } from '../support/sessions/numbered-stream.ts'
 import { mastersOf } from '../support/sessions/processes.ts'
@@ -190,6 +192,27 @@ describe('19: the successor dies right after its ack', () => {
     for (const { from, to } of stream.gaps) expect(to - from).toBeLessThanOrEqual(lossBytesMax)
   })
 })
+
+test('a client that has stopped taking anything: what was read for it and is lost is bounded and told, too', async () => {
+  await using trial = await scene.start({ keeper: true })
+  const client = await trial.client()
+  const session = await client.open({ command: scene.programs.stream({ begin: 1 }) })
+  const output = session.output()
+  await session.write('x')
+  await output.next()
+  // Until every queue is full and nothing more is read.
+  const other = await trial.client()
+  await settled(async () => (await other.list())[0]!.offset)
+  await trial.kill()
+  const gap = await firstGap(output)
+  expect(gap.to - gap.from).toBeGreaterThan(0)
+  expect(gap.to - gap.from).toBeLessThanOrEqual(lossBytesMax)
+})
+
+async function firstGap(output: Output): Promise<Gap> {
+  for await (const piece of output) if (!('bytes' in piece)) return piece
+  throw new Error('nothing is missing')
+}
 
 describe('the daemon is killed with 64 sessions, twice', () => {
   test('all shells live on with the same pids, and what was read but not delivered is bounded and told', async () => {
