@@ -305,8 +305,9 @@ test('a controller is killed and started again: the page and its terminal go on 
   await rowsOf(page, /workspace-adjust-\d+/)
     .first()
     .waitFor()
-  // What the browser says of a server that is not there.
-  const others = watched.errors.filter((error) => !/net::ERR_(CONNECTION|SOCKET|EMPTY|INCOMPLETE)_/.test(error))
+  // What the browser says of a server that is not there, or not ready.
+  const isAway = /net::ERR_(CONNECTION|SOCKET|EMPTY|INCOMPLETE)_|status of 503/
+  const others = watched.errors.filter((error) => !isAway.test(error))
   expect(others).toEqual([])
 })
 
