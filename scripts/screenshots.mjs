@@ -39,50 +39,61 @@ async function take(publish) {
   const http = await HttpServer.listen({ port: 0 })
   const raw = { registry: registry.url, apps: { policy: { parallel: 2, signatures: 'off' } } }
   const home = join(directory, 'home')
-  await using controller = await openController({ home, config: parseConfig(raw, directory), schedule: false })
+  const controller = await openController({ home, config: parseConfig(raw, directory), schedule: false })
   const link = await http.serve(controller)
-  for (const name of ['notes', 'calendar']) publish(name, '1.4.0')
-  for (const workspace of workspaces) {
-    await controller.workspaces.add(workspace)
-    await controller.apps.install('notes', { workspace })
-  }
-  await controller.apps.install('calendar', { workspace: 'atelier' })
-  await controller.apps.pin('calendar', { note: 'the export is needed until January' })
-  const script = 'i=0; while :; do i=$((i+1)); echo "line $i, printed by one shell all the time"; sleep 0.2; done'
-  await controller.sessions.open({ id: 'builds', command: ['sh', '-c', script] })
   try {
+    for (const name of ['notes', 'calendar']) publish(name, '1.4.0')
+    for (const workspace of workspaces) {
+      await controller.workspaces.add(workspace)
+      await controller.apps.install('notes', { workspace })
+    }
+    await controller.apps.install('calendar', { workspace: 'atelier' })
+    await controller.apps.pin('calendar', { note: 'the export is needed until January' })
+    const script = 'i=0; while :; do i=$((i+1)); echo "line $i, printed by one shell all the time"; sleep 0.2; done'
+    await controller.sessions.open({ id: 'builds', command: ['sh', '-c', script] })
     const page = await (await browser.newContext({ viewport: size })).newPage()
     const visit = (path) => page.evaluate((hash) => (location.hash = hash), `#/${path}`)
-    const shoot = (name, what = page) => what.screenshot({ path: join(pictures, `${name}.png`) })
+    const shoot = async (name, what) => {
+      // Where this home happens to lie says nothing to a reader, and what was said before is no part of the picture.
+      await page.locator('header .where').evaluate((element) => (element.style.visibility = 'hidden'))
+      const dismiss = page.getByRole('button', { name: 'Dismiss this message' }).first()
+      while (await dismiss.isVisible()) await dismiss.click()
+      await what?.scrollIntoViewIfNeeded()
+      await page.screenshot({ path: join(pictures, `${name}.png`) })
+    }
     await page.goto(link)
     await page.getByText('4 of 4 workspaces serving').waitFor()
     await shoot('console-overview')
 
+    const terminal = page.locator('.xterm-rows')
     await visit('terminals?daemon=main&session=builds')
-    await page.locator('.xterm-rows').getByText('line 3,').waitFor()
+    await terminal.getByText('line 3,').waitFor()
     await page.getByRole('button', { name: 'Upgrade daemon main' }).click()
     await page.getByText(/1 terminal went over/).waitFor()
     await page.locator('.handoff svg .state.active').first().waitFor()
-    await shoot('console-terminal')
+    await page.getByText('What happens:').click()
+    await page.waitForFunction(() => /Generation\s+2/.test(document.body.innerText))
+    await shoot('console-terminal', terminal)
 
-    // A short film: an upgrade that is held up where it fetches, and where it has settled.
+    // A short film: an upgrade that is held up where it fetches, and what it has come to.
     publish('notes', '2.0.0')
     await visit('apps?app=notes')
     const gate = registry.hold('tarball', { package: 'notes' })
     await page.getByRole('button', { name: 'Upgrade notes' }).click()
     await gate.reached
+    await page.getByText('Upgrading notes: ').waitFor()
+    await shoot('upgrade-1-asked')
     await visit('charts/app-upgrade')
-    await page.locator('svg .state.active').first().waitFor()
-    await shoot('upgrade-1-fetching')
+    const active = page.locator('svg .state.active').first()
+    await active.waitFor()
+    await shoot('upgrade-2-fetching', page.locator('[data-state="app-upgrade.gating"]'))
     gate.release()
-    await page.getByText('settled').first().waitFor()
-    await page.waitForTimeout(500)
-    await shoot('upgrade-2-settled')
     await visit('apps?app=notes')
-    await page.getByRole('heading', { name: /^Last upgrade: upgraded/ }).waitFor()
+    await page.getByRole('row', { name: /^workshop 2\.0\.0 serving/ }).waitFor()
     await shoot('upgrade-3-everywhere')
   } finally {
     await controller.daemon.stop()
+    await controller.close()
   }
 }
 
