@@ -11,7 +11,8 @@ export const appInstallEffects = (world: AppWorld) =>
       const { app, workspace } = place
       const before = world.workspaces.apps(workspace)[app] ?? null
       const known = (before && (await world.releaseIn(place))) ?? (await world.adopted(app))
-      if (known !== null) return { release: known, isFirst: false, before }
+      // A crash may have come after it was raised for this install, and before that was known.
+      if (known !== null) return { release: known, isFirst: await world.hasRaised(key), before }
       await world.raise(app, wanted, key, signal)
       return { release: (await world.adopted(app))!, isFirst: true, before }
     },

@@ -9,7 +9,7 @@ import { type AppPlace, type AppWorld, keyOf } from './app-world.ts'
 export function appRuns(
   running: () => Promise<Interpreter>,
   policy: UpgradeInput['policy'],
-): Pick<AppWorld, 'ask' | 'begin' | 'isDead' | 'raise' | 'restart' | 'releaseIn'> {
+): Pick<AppWorld, 'ask' | 'begin' | 'hasRaised' | 'isDead' | 'raise' | 'restart' | 'releaseIn'> {
   const instanceOf = (interpreter: Interpreter, place: AppPlace) => interpreter.active('app-instance', keyOf(place))
 
   const ask: AppWorld['ask'] = async (place, id, wish, signal) => {
@@ -54,6 +54,8 @@ export function appRuns(
       if (state.tags?.includes('serving')) return
       throw failure === null ? stopped(place) : errorFrom(failure)
     },
+
+    hasRaised: async (id) => (await running()).takenBy(id) !== undefined,
 
     raise: async (app, wanted, id, signal) => {
       const interpreter = await running()

@@ -51,6 +51,8 @@ export interface AppWorld {
   adopted(app: string): Promise<AppRelease | null>
   /** Gives the organisation a version of an app that it does not have. `id` names the attempt. */
   raise(app: string, wanted: string, id: string, signal: AbortSignal): Promise<void>
+  /** Whether the attempt of this id has begun to. */
+  hasRaised(id: string): Promise<boolean>
   /** Begins an instance, and resolves when it serves. @throws why it does not. */
   begin(place: AppPlace, release: AppRelease, id: string, signal: AbortSignal): Promise<void>
   /** Whether its instance has been given up. */

@@ -196,6 +196,11 @@ export class Interpreter {
     return run === undefined ? undefined : this.model.state(run)
   }
 
+  /** The run that a start or an event with this id went to, as long as that is remembered. */
+  takenBy(id: string): string | undefined {
+    return this.model.seenBy(id)
+  }
+
   /** Resolves when the run has ended, well or not: look at `status`. */
   ended(run: string, { signal }: { signal?: AbortSignal } = {}): Promise<RunState> {
     return new Promise((resolve, reject) => {

@@ -2,7 +2,7 @@ import { cp, mkdtemp, realpath, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { expect } from 'vitest'
-import { appInstall, appInstance, appPin, appRemove, appUpgrade, workspaceAdjust } from '../../machines/index.ts'
+import { appInstall, appInstance, appRemove, appUpgrade, workspaceAdjust } from '../../machines/index.ts'
 import { parseConfig } from '../../src/config.ts'
 import { type Controller, openController } from '../../src/controller.ts'
 import { inParallel } from '../../src/in-parallel.ts'
@@ -19,11 +19,7 @@ import type { OrderName } from './app-orders.ts'
 import { processesNaming } from './plugin-target.ts'
 
 const hows: readonly How[] = ['before', 'torn', 'after']
-const watched = [appInstall, appInstance, appPin, appRemove, appUpgrade, workspaceAdjust]
-
-/** The transitions of a machine, as {@link AppLives.killedEverywhere} names them. */
-export const passagesOf = (machine: (typeof watched)[number]) =>
-  new Passages(machine).all.map((passage) => `${machine.id}: ${passage}`)
+const watched = [appInstall, appInstance, appRemove, appUpgrade, workspaceAdjust]
 
 export interface Story {
   readonly order: OrderName
@@ -103,7 +99,7 @@ export class AppLives implements AsyncDisposable {
   private async lived({ order, home, check }: Story, point: KillPoint | null): Promise<readonly StoredRecord[]> {
     const place = join(this.directory, `case-${++this.cases}`)
     const own = join(place, 'home')
-    await cp(home, own, { recursive: true })
+    await cp(home, own, { recursive: true, verbatimSymlinks: true })
     const subject = {
       program: this.compiled.file('test/crash/app-program.ts'),
       args: [JSON.stringify(this.config), order],

@@ -11,11 +11,7 @@ export const orders = {
     apps.install('notes@1.0.0', { workspace: 'a', env: { BROKEN: 'yes' } }),
   'install one that is not there': ({ apps }) => apps.install('notes@9.9.9', { workspace: 'a' }),
   configure: ({ apps }) => apps.configure('notes', { workspace: 'a', env: { WORD: 'other' } }),
-  'configure so that it does not start': ({ apps }) =>
-    apps.configure('notes', { workspace: 'a', env: { BROKEN: 'yes' } }),
   remove: ({ apps }) => apps.remove('notes', { workspace: 'a' }),
-  pin: ({ apps }) => apps.pin('notes', { note: 'so it is' }),
-  unpin: ({ apps }) => apps.unpin('notes'),
   'add a workspace': ({ workspaces }) => workspaces.add('fresh'),
   'remove a workspace': ({ workspaces }) => workspaces.remove('a'),
   'set a credential': ({ credentials }) => credentials.set('key', secret, { workspace: 'a' }),

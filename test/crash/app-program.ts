@@ -32,6 +32,6 @@ const begun = interpreter
   .filter(({ machine, status }) => status === 'active' && !machine.startsWith('app-instance@'))
 await Promise.all(begun.map(({ run }) => interpreter.ended(run)))
 const result = await orders[order](controller).catch(errorRecord)
-writeSync(1, `${JSON.stringify(result)}\n`)
+writeSync(1, `${JSON.stringify(result ?? null)}\n`)
 await controller.close()
 clearInterval(staysAlive)
