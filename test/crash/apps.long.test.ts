@@ -5,7 +5,8 @@
  * The runs of several machines are woven together a little differently each time, so a point is one of the journal as a
  * whole: where another record comes there, that one is killed.
  *
- * Seen found: effects that went on after a crash did not know yet what runs in the workspaces, and left one behind.
+ * Seen found: effects that went on after a crash did not know yet what runs in the workspaces, and left one behind; an install
+ * that failed after a crash left the organisation the version that it had raised.
  */
 import { readdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
