@@ -27,7 +27,8 @@ export class PackedPackage implements AsyncDisposable {
     const folder = await mkdtemp(join(tmpdir(), 'instar-packed-'))
     const tree = join(folder, 'tree')
     const { files } = JSON.parse(await readFile(join(root, 'package.json'), 'utf8')) as { files: string[] }
-    for (const file of [...files.filter((file) => file !== 'dist'), 'package.json', 'README.md', 'LICENSE'])
+    const named = files.filter((file) => file !== 'dist' && !file.startsWith('!'))
+    for (const file of [...named, 'package.json', 'README.md', 'LICENSE'])
       await cp(join(root, file), join(tree, file), { recursive: true })
     await Promise.all([build(tree), compileNative(join(tree, 'dist/native/keeper'))])
     const { stdout } = await run('npm', ['pack', '--ignore-scripts', '--json', '--pack-destination', folder], {
