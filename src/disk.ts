@@ -10,10 +10,10 @@ import { loadFileLocks } from './file-locks.ts'
  * users' files; `instar/testing` has one that loses, tears and fails, so that the same code can be driven through every
  * crash.
  *
- * Nothing here is durable until it is flushed, with two exceptions that say so: `DiskFile.append` and `replaceFile`.
+ * Nothing here is durable until it is flushed, with two exceptions that say so: `DiskFile.write` and `replaceFile`.
  */
 export interface Disk {
-  /** Opens for appending; creates the file with mode 0600 where it is missing. */
+  /** Opens for writing; creates the file with mode 0600 where it is missing. */
   open(path: string): Promise<DiskFile>
   /** Opens for reading. The content stays readable until `close`, even where the name is removed meanwhile. */
   openForReading(path: string): Promise<DiskReader>
@@ -39,8 +39,8 @@ export interface Disk {
 
 export interface DiskFile {
   size(): Promise<number>
-  /** Adds bytes at the end. Resolves when they would survive a power cut; any failure leaves the end unknown. */
-  append(bytes: Uint8Array): Promise<void>
+  /** Puts bytes at `position`. Resolves when they would survive a power cut; a failure leaves unknown what is there. */
+  write(bytes: Uint8Array, position: number): Promise<void>
   flush(): Promise<void>
   close(): Promise<void>
 }
@@ -78,13 +78,16 @@ class RealFile implements DiskFile {
     return (await this.handle.stat()).size
   }
 
-  async append(bytes: Uint8Array): Promise<void> {
+  async write(bytes: Uint8Array, position: number): Promise<void> {
     const beganAt = performance.now()
     const isQuick = this.#lastMs < quickMs && flushesNow === 0
     const onTheSpot = writesThrough && bytes.length <= onTheSpotBytesMax && isQuick
-    const written = onTheSpot ? writeSync(this.handle.fd, bytes) : (await this.handle.write(bytes)).bytesWritten
-    if (onTheSpot) await setImmediate() // or a row of appends would let nothing else have its turn
-    if (written !== bytes.length) throw new Error(`short write: ${written} of ${bytes.length} bytes`)
+    const { length } = bytes
+    const written = onTheSpot
+      ? writeSync(this.handle.fd, bytes, 0, length, position)
+      : (await this.handle.write(bytes, 0, length, position)).bytesWritten
+    if (onTheSpot) await setImmediate() // or a row of writes would let nothing else have its turn
+    if (written !== length) throw new Error(`short write: ${written} of ${length} bytes`)
     if (!writesThrough) await this.handle.datasync()
     this.#lastMs = performance.now() - beganAt
   }
@@ -147,8 +150,8 @@ class RealLock implements DiskLock {
 
 export const realDisk: Disk = {
   async open(path) {
-    const { O_APPEND, O_CREAT, O_DSYNC, O_RDWR } = constants
-    return new RealFile(await open(path, O_RDWR | O_APPEND | O_CREAT | (writesThrough ? O_DSYNC : 0), 0o600))
+    const { O_CREAT, O_DSYNC, O_RDWR } = constants
+    return new RealFile(await open(path, O_RDWR | O_CREAT | (writesThrough ? O_DSYNC : 0), 0o600))
   },
   async openForReading(path) {
     return new RealReader(await open(path, 'r'))

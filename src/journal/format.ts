@@ -16,12 +16,14 @@ import { InstarError } from '../errors.ts'
  *
  *   kind SP format SP seq [spaces] LF     first line. kind: `instar-segment`, `instar-snapshot`, `instar-head`
  *   crc32 TAB json [spaces] LF            every other line
+ *   [TABs]                                room behind the last line of a segment, for the frames to come
  *
  *   seq     as in the file's name, without leading zeros; in the head as in its json
  *   crc32   8 lower-case hex digits over the bytes between TAB and LF (zlib polynomial)
  *   json    JSON.stringify output, so it holds no raw LF or TAB
  *   spaces  where padding is on: every line of a segment is then a multiple of the pad in length, so that no two
  *           commits share a sector
+ *   TABs    no frame ends in one, so where the room begins is always plain; it may be of any length
  *
  *   in a segment      one line, a frame, for each commit: {"seq":first,"records":[{...},...]}, any number of them
  *   in a snapshot     one line: {"seq":900,"state":...}
@@ -116,6 +118,18 @@ function checksum(bytes: Buffer): string {
 
 function padded(length: number, padBytes: number): number {
   return padBytes === 0 ? length : Math.ceil(length / padBytes) * padBytes
+}
+
+/** A frame with so much room behind it. */
+export function withRoom(frame: Buffer, bytes: number): Buffer {
+  return Buffer.concat([frame, Buffer.alloc(bytes, TAB)])
+}
+
+/** How many of these bytes stand before the room that they end with. */
+export function lengthBeforeRoom(bytes: Buffer): number {
+  let length = bytes.length
+  while (length > 0 && bytes[length - 1] === TAB) length -= 1
+  return length
 }
 
 export type RecordFields = Readonly<Record<string, unknown>>

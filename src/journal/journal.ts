@@ -4,7 +4,7 @@ import { type Disk, type DiskFile, makeDirectories, realDisk, replaceFile } from
 import { diskError, InstarError } from '../errors.ts'
 import { Cursor, type CursorSource, type JournalRecord, type ReadRange } from './cursor.ts'
 import { isMissing, listJournal, readSnapshot } from './directory.ts'
-import { encodeFrame, encodeHeader, encodeSnapshot, fileName, type Snapshot, tornPrefix } from './format.ts'
+import { encodeFrame, encodeHeader, encodeSnapshot, fileName, type Snapshot, tornPrefix, withRoom } from './format.ts'
 import { acquireLock, type DirectoryLock } from './lock.ts'
 import { type ActiveSegment, type Recovered, recover } from './recover.ts'
 import { Witness } from './witness.ts'
@@ -16,6 +16,11 @@ export interface JournalOptions {
   readonly holder?: Readonly<Record<string, string | number>>
   /** A segment that is this long is finished. Default 16 MiB. */
   readonly segmentBytes?: number
+  /**
+   * How much room is made behind a commit that finds none. A commit that fits into room does not make the file longer,
+   * which would be a second thing to write down. Default 64 KiB.
+   */
+  readonly roomBytes?: number
   /**
    * Every commit fills whole sectors of this size, so that a disk which garbles a sector in a power cut cannot reach an
    * earlier commit. Default 0: disks are trusted to leave the bytes beside a write alone, as SQLite trusts them.
@@ -82,6 +87,7 @@ export class Journal implements AsyncDisposable {
   readonly #directory: string
   readonly #disk: Disk
   readonly #segmentBytes: number
+  readonly #roomBytes: number
   readonly #padBytes: number
   readonly #retainRecords: number
   readonly #lock: DirectoryLock
@@ -94,8 +100,10 @@ export class Journal implements AsyncDisposable {
   /** Seqs, ascending. */
   readonly #snapshots: number[]
   #file: DiskFile | undefined
-  /** How much of the active segment is durable. */
+  /** How much of the active segment holds durable frames. */
   #activeBytes = 0
+  /** How long the file is, with the room behind them. */
+  #fileBytes = 0
 
   /** Appends and rotations take turns. */
   #turn: Promise<unknown> = Promise.resolve()
@@ -118,6 +126,7 @@ export class Journal implements AsyncDisposable {
     this.#directory = directory
     this.#disk = disk
     this.#segmentBytes = options.segmentBytes ?? 16 * 1024 * 1024
+    this.#roomBytes = options.roomBytes ?? 64 * 1024
     this.#padBytes = options.padBytes ?? 0
     this.#retainRecords = options.retainRecords ?? 1_000_000
     this.#lock = lock
@@ -184,8 +193,7 @@ export class Journal implements AsyncDisposable {
     try {
       await this.#takeTurn('appending', async () => {
         if (this.#activeHasRecords && this.#activeBytes + frame.length > this.#segmentBytes) await this.#startSegment()
-        await this.#file!.append(frame)
-        this.#activeBytes += frame.length
+        await this.#write(frame)
         this.#lastSeq += records.length
       })
     } finally {
@@ -303,7 +311,7 @@ export class Journal implements AsyncDisposable {
   async #begin(): Promise<void> {
     const misaligned = this.#padBytes > 0 && this.#activeBytes % this.#padBytes !== 0
     if (this.#activeBytes === 0 || misaligned) await this.#startSegment()
-    else this.#file = await this.#disk.open(this.#pathOf(this.#segments.at(-1)!))
+    else await this.#openSegment(this.#segments.at(-1)!)
   }
 
   /** Begins the segment for the next record; where the active one has none yet, that one anew. */
@@ -314,9 +322,23 @@ export class Journal implements AsyncDisposable {
     await this.#file?.close()
     this.#file = undefined
     await replaceFile(path, header, this.#disk)
-    this.#file = await this.#disk.open(path)
+    await this.#openSegment(first)
     if (this.#segments.at(-1) !== first) this.#segments.push(first)
     this.#activeBytes = header.length
+  }
+
+  async #openSegment(first: number): Promise<void> {
+    this.#file = await this.#disk.open(this.#pathOf(first))
+    this.#fileBytes = await this.#file.size()
+  }
+
+  /** Puts a frame behind the last one, in one write. */
+  async #write(frame: Buffer): Promise<void> {
+    const fits = this.#activeBytes + frame.length <= this.#fileBytes
+    const bytes = fits ? frame : withRoom(frame, this.#roomBytes)
+    await this.#file!.write(bytes, this.#activeBytes)
+    this.#fileBytes = Math.max(this.#fileBytes, this.#activeBytes + bytes.length)
+    this.#activeBytes += frame.length
   }
 
   async #saveSnapshot(snapshot: Snapshot): Promise<void> {

@@ -1,11 +1,12 @@
 import { join } from 'node:path'
 import type { Disk, DiskReader } from '../disk.ts'
 import { damaged, type Place } from './directory.ts'
-import { decodeFrame, type Frame, fileName, findFrame, isHeader } from './format.ts'
+import { decodeFrame, type Frame, fileName, findFrame, isHeader, lengthBeforeRoom } from './format.ts'
 
 const LF = 10
 const headerLengthMax = 4096
 const chunkBytes = 128 * 1024
+const roomChunkBytes = 16 * 1024
 
 export interface PlacedFrame extends Frame, Place {
   readonly bytes: number
@@ -42,8 +43,17 @@ export class SegmentReader {
     return { line: this.line, offset: this.offset }
   }
 
-  size(): Promise<number> {
-    return this.file.size()
+  /** How long it is without the room at its end. */
+  async size(): Promise<number> {
+    let end = await this.file.size()
+    const part = Buffer.allocUnsafe(Math.min(end, roomChunkBytes))
+    while (end > 0) {
+      const start = Math.max(0, end - part.length)
+      const bytes = part.subarray(0, await this.file.read(part.subarray(0, end - start), start))
+      end = start + lengthBeforeRoom(bytes)
+      if (end > start) break
+    }
+    return end
   }
 
   /** The frames that follow, as many as one chunk holds; none where there is no good one that ends at or before `end`. */

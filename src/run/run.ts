@@ -70,19 +70,26 @@ export function stateOf(run: Run & { [view]?: RunState }): RunState {
   return run[view]
 }
 
-function viewOf(run: Run): RunState {
-  const { snapshot } = run
-  return {
-    ...headOf(run),
+// Made for every send, so without spreads: they are half of its cost.
+function viewOf({ run, machine, key, startedSeq, startedAt, seq, at, snapshot, effects, timers }: Run): RunState {
+  const state: { -readonly [Field in keyof RunState]: RunState[Field] } = {
+    run,
+    machine,
+    key,
+    startedSeq,
+    startedAt,
+    seq,
+    at,
     status: snapshot.status as RunState['status'],
     value: snapshot.value,
     context: snapshot.context,
-    ...(snapshot.output !== undefined && { output: snapshot.output }),
-    ...(snapshot.error !== undefined && { error: asErrorRecord(snapshot.error) }),
-    effects: run.effects.map(({ id, key, src }) => ({ id, key, src })),
-    timers: run.timers.map(({ id, due }) => ({ id, due })),
-    ...(snapshot.tags.size > 0 && { tags: [...snapshot.tags] }),
+    effects: effects.map(({ id, key, src }) => ({ id, key, src })),
+    timers: timers.map(({ id, due }) => ({ id, due })),
   }
+  if (snapshot.output !== undefined) state.output = snapshot.output
+  if (snapshot.error !== undefined) state.error = asErrorRecord(snapshot.error)
+  if (snapshot.tags.size > 0) state.tags = [...snapshot.tags]
+  return state
 }
 
 /** What a run that has ended answers. @throws {InstarError} `INTERNAL` */

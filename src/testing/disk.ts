@@ -149,8 +149,8 @@ export class SimulatedDisk implements Disk {
       const file = this.#fileIn(directory, name) ?? create(directory, name)
       return {
         size: () => this.#operation(() => file.visible.length),
-        append: async (bytes) => {
-          await this.#write(file, file.visible.length, bytes)
+        write: async (bytes, position) => {
+          await this.#write(file, position, bytes)
           await this.#flush(file)
         },
         flush: () => this.#flush(file),

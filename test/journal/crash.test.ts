@@ -1,7 +1,7 @@
 import { basename, dirname, join } from 'node:path'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import type { Disk } from '../../src/disk.ts'
+import type { Disk, DiskFile } from '../../src/disk.ts'
 import type { SimulatedDisk } from '../../src/testing/disk.ts'
 import { live, type World, world } from './lives.ts'
 
@@ -58,12 +58,12 @@ const altered = (disk: SimulatedDisk, changes: Partial<Disk>): Disk =>
   )
 
 const mutants: Record<string, (disk: SimulatedDisk) => Disk> = {
-  'an append that is acknowledged before it is flushed': (disk) =>
+  'a commit that is acknowledged before it is flushed': (disk) =>
     altered(disk, {
       open: async (path) => {
         const file = await disk.open(path)
-        const append = async (bytes: Uint8Array) => void file.append(bytes).catch(() => {})
-        return { ...file, append }
+        const write: DiskFile['write'] = async (...given) => void file.write(...given).catch(() => {})
+        return { ...file, write }
       },
     }),
 
@@ -71,8 +71,8 @@ const mutants: Record<string, (disk: SimulatedDisk) => Disk> = {
     altered(disk, {
       open: async (path) => {
         const file = await disk.open(path)
-        const append = (bytes: Uint8Array) => file.append(bytes).catch(() => file.flush())
-        return { ...file, append }
+        const write: DiskFile['write'] = (...given) => file.write(...given).catch(() => file.flush())
+        return { ...file, write }
       },
     }),
 

@@ -65,6 +65,28 @@ describe('scenario Journal 1', () => {
     }
   })
 
+  test('what a crash left in the room behind the last frame is a torn end, and room alone is none', async () => {
+    const files = await written(someRecords, { roomBytes: 40 })
+    const bytes = files.get(segment(1))!
+    const end = lineEnds(bytes).at(-1)!
+    expect(bytes.subarray(end).every((byte) => byte === 9)).toBe(true)
+    for (let cut = end; cut <= bytes.length; cut += 1) {
+      const disk = await diskWith(altered(files, segment(1), bytes.subarray(0, cut)))
+      await using journal = await open(disk)
+      expect(journal).toMatchObject({ lastSeq: 8, repaired: null })
+    }
+    for (let at = end; at < bytes.length; at += 1) {
+      const half = Buffer.from(bytes)
+      half[at] = 0x7b
+      const disk = await diskWith(altered(files, segment(1), half))
+      expect((await verifyJournal(directory, disk)).torn).toMatchObject({ offset: end, bytes: at + 1 - end })
+      await using journal = await open(disk)
+      expect(journal).toMatchObject({ lastSeq: 8, repaired: { offset: end, bytes: at + 1 - end } })
+      await appendEach(journal, 2)
+      expect(seqs(await all(journal.read()))).toEqual(range(1, 10))
+    }
+  })
+
   test('a cut below the witness is refused, at any byte', async () => {
     const files = await written(someRecords)
     const bytes = files.get(segment(1))!
@@ -164,6 +186,8 @@ describe('scenario Journal 2: damage before valid data', () => {
     expect((await refused(altered(files, first!, cut))).code).toBe('JOURNAL_DAMAGED')
     const whole = files.get(first!)!
     const shorter = whole.subarray(0, lineEnds(whole).at(-2))
+    const filled = Buffer.concat([whole, Buffer.from('\t\t\t{')])
+    expect((await refused(altered(files, first!, filled))).code).toBe('JOURNAL_DAMAGED')
     expect((await refused(altered(files, first!, shorter))).message).toContain('the next segment begins with')
   })
 

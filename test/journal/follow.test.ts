@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setImmediate } from 'node:timers/promises'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
-import { realDisk } from '../../src/disk.ts'
+import { type DiskFile, realDisk } from '../../src/disk.ts'
 import { type JournalRecord, openJournal, readJournal } from '../../src/journal/index.ts'
 import { all, appendEach, range, seqs } from './files.ts'
 
@@ -44,12 +44,12 @@ describe('a follower', () => {
     const disk = Object.assign(Object.create(realDisk), {
       open: async (path: string) => {
         const file = await realDisk.open(path)
-        const append = async (bytes: Uint8Array) => {
-          await file.append(bytes)
+        const write: DiskFile['write'] = async (...given) => {
+          await file.write(...given)
           await setImmediate() // written, and not yet reported as durable
           durable += 1
         }
-        return Object.assign(Object.create(file), { append })
+        return Object.assign(Object.create(file), { write })
       },
     })
     const journal = await openJournal({ directory, disk })
@@ -173,7 +173,7 @@ describe('readers', () => {
   })
 
   test('without the lock end with the last whole frame', async () => {
-    const journal = await openJournal({ directory })
+    const journal = await openJournal({ directory, roomBytes: 0 })
     await appendEach(journal, 3)
     const path = join(directory, '0000000000000001.segment')
     const bytes = await realDisk.read(path)

@@ -99,7 +99,7 @@ describe('a journal', () => {
     const plain = await real()
     await appendEach(plain, 2)
     await plain.close()
-    const padded = await real({ padBytes: 512 })
+    const padded = await real({ padBytes: 512, roomBytes: 0 })
     await appendEach(padded, 2)
     await padded.append([{ text: 'x'.repeat(600) }])
     expect(seqs(await all(padded.read()))).toEqual(range(1, 5))
@@ -109,6 +109,26 @@ describe('a journal', () => {
     const bytes = await realDisk.read(join(home, 'journal', names[1]!))
     expect(bytes.length).toBe(512 * 5)
     for (const end of [512, 1024, 1536, 2560]) expect(bytes[end - 1]).toBe(10)
+  })
+
+  test('makes room behind a commit that finds none, and fills it with those that follow, also after it was opened again', async () => {
+    const path = join(home, 'journal', '0000000000000001.segment')
+    const sizes = new Set<number>()
+    for (let life = 0; life < 2; life += 1) {
+      await using journal = await real()
+      expect(journal.repaired).toBeNull()
+      for (let count = 0; count < 50; count += 1) {
+        await appendEach(journal, 1)
+        sizes.add((await stat(path)).size)
+      }
+      expect(seqs(await all(readJournal(join(home, 'journal'))))).toEqual(range(1, journal.lastSeq))
+    }
+    expect(sizes.size).toBe(1)
+    await using journal = await real()
+    await journal.append([{ text: 'x'.repeat(100_000) }]) // longer than what is left of the room
+    await appendEach(journal, 3)
+    expect(seqs(await all(journal.read()))).toEqual(range(1, 104))
+    expect(await verifyJournal(join(home, 'journal'))).toMatchObject({ sound: true, torn: null, lastSeq: 104 })
   })
 })
 

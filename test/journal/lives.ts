@@ -22,6 +22,7 @@ export interface World {
   readonly lives: readonly Life[]
   readonly disk: SimulatedDiskOptions
   readonly padBytes: 0 | 512 | 4096
+  readonly roomBytes: number
   readonly retainRecords: number
 }
 
@@ -40,6 +41,7 @@ export const world = ({ padBytes, disk }: Partial<Pick<World, 'padBytes' | 'disk
     lives: fc.array(life, { minLength: 1, maxLength: 8 }),
     disk: disk ? fc.constant(disk) : fc.record({ afterFailedFlush: fc.constantFrom('visible', 'reverted') }),
     padBytes: padBytes === undefined ? fc.constantFrom(0, 512) : fc.constant(padBytes),
+    roomBytes: fc.constantFrom(0, 60, 1000),
     retainRecords: fc.constantFrom(0, 5, Number.POSITIVE_INFINITY),
   })
 
@@ -126,6 +128,7 @@ export async function live(world: World, mutate: (disk: SimulatedDisk) => Disk =
         disk: mutate(current),
         segmentBytes: world.padBytes === 0 ? 200 : 2048,
         padBytes: world.padBytes,
+        roomBytes: world.roomBytes,
         retainRecords: world.retainRecords,
         witnessEveryMs: 0,
       })

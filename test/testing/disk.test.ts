@@ -54,10 +54,10 @@ describe('a power cut on the simulated disk', () => {
       for (let seed = 0; seed < 300; seed += 1) {
         const disk = new SimulatedDisk({ garblesSharedSectors })
         const file = await disk.open('/file')
-        await file.append(Buffer.from('acknowledged'))
+        await file.write(Buffer.from('acknowledged'), 0)
         await disk.flushDirectory('/')
         disk.inject({ at: disk.operations + 2, code: 'POWER' })
-        await Promise.race([file.append(Buffer.from('in flight')), disk.end])
+        await Promise.race([file.write(Buffer.from('in flight'), 12), disk.end])
         const bytes = await disk.crash(seed).read('/file')
         if (!bytes.toString('latin1').startsWith('acknowledged')) garbled = true
       }
