@@ -123,7 +123,7 @@ export class Connection {
     this.attachments.set(session.handle, attachment)
     session.attachments.add(attachment)
     session.regulate()
-    this.pump()
+    this.giveAll(attachment)
   }
 
   detach(session: Session): void {
@@ -146,6 +146,10 @@ export class Connection {
       }, gatheredMs)
       return
     }
+    this.giveAll(attachment)
+  }
+
+  private giveAll(attachment: Attachment): void {
     while (this.hasRoom && this.give(attachment));
   }
 

@@ -1,5 +1,6 @@
 import * as z from 'zod'
 import { InstarError } from '../errors.ts'
+import { hasFields, isInteger, manyOf } from './many-of.ts'
 import { SessionExit, SessionId, Size } from './protocol.ts'
 
 /**
@@ -87,12 +88,50 @@ export const Verdict = z.discriminatedUnion('type', [
   }),
 ])
 
-const attachment = z.strictObject({ handle, cursor: offset })
+export const AttachmentDelta = z.strictObject({ handle, cursor: offset })
+export type AttachmentDelta = z.infer<typeof AttachmentDelta>
+
 const pending = z.strictObject({
   request: z.int().min(0).max(0xffff_ffff),
   method: z.string().max(64),
   params: z.unknown(),
 })
+
+export const SessionDelta = z.strictObject({
+  handle,
+  offset,
+  hash,
+  size: Size,
+  /** The oldest byte of the history that follows. */
+  historyStart: offset,
+  /** What a crash before may have taken, so that gaps can be told as they are. */
+  doubt: z.strictObject({ known: offset, to: offset }).nullable(),
+  /** Input that the program has not taken. */
+  input: slice,
+  /** How its program ended, where that is known already. */
+  status: status.nullable(),
+})
+export type SessionDelta = z.infer<typeof SessionDelta>
+
+// What goes through no schema in the freeze, written out: also the first time it has to be quick. The tests compare.
+const isHandle = (value: unknown) => isInteger(value, 1, 0xffff_ffff)
+const isOffset = (value: unknown) => isInteger(value, 0)
+const isHash = (value: unknown) => hasFields(value, 2) && isOffset(value.from) && isInteger(value.crc32, 0, 0xffff_ffff)
+const isSize = (value: unknown) =>
+  hasFields(value, 2) && isInteger(value.columns, 1, 10_000) && isInteger(value.rows, 1, 10_000)
+const isSlice = (value: unknown) => hasFields(value, 2) && isOffset(value.at) && isOffset(value.length)
+export const isUsualAttachment = (value: unknown) =>
+  hasFields(value, 2) && isHandle(value.handle) && isOffset(value.cursor)
+export const isUsualSession = (value: unknown) =>
+  hasFields(value, 8) &&
+  isHandle(value.handle) &&
+  isOffset(value.offset) &&
+  isHash(value.hash) &&
+  isSize(value.size) &&
+  isOffset(value.historyStart) &&
+  value.doubt === null &&
+  isSlice(value.input) &&
+  value.status === null
 
 /** predecessor -> successor, in the freeze */
 export const Delta = z.strictObject({
@@ -101,24 +140,7 @@ export const Delta = z.strictObject({
   frozenAtMs: z.number(),
   nextHandle: handle,
   predecessor: pid,
-  sessions: z
-    .array(
-      z.strictObject({
-        handle,
-        offset,
-        hash,
-        size: Size,
-        /** The oldest byte of the history that follows. */
-        historyStart: offset,
-        /** What a crash before may have taken, so that gaps can be told as they are. */
-        doubt: z.strictObject({ known: offset, to: offset }).nullable(),
-        /** Input that the program has not taken. */
-        input: slice,
-        /** How its program ended, where that is known already. */
-        status: status.nullable(),
-      }),
-    )
-    .max(100_000),
+  sessions: manyOf(SessionDelta, 100_000, isUsualSession),
   /** Of the plan's sessions, those that have ended and were reported. */
   gone: z.array(handle).max(100_000),
   /** Ended sessions whose output is kept a while, and may not have reached every client. */
@@ -133,7 +155,7 @@ export const Delta = z.strictObject({
         received: slice,
         /** Frames, or the end of one, that the kernel has not taken. */
         unsent: slice,
-        attachments: z.array(attachment).max(100_000),
+        attachments: manyOf(AttachmentDelta, 100_000, isUsualAttachment),
         pending: z.array(pending).max(100_000),
       }),
     )

@@ -366,7 +366,7 @@ function rehearse(): void {
 }
 
 /** More of them, and the compiler that makes code faster takes its time in the midst of the real one. */
-const rehearsals = 4
+const rehearsals = 12
 const rehearsedSessions = 64
 const nothing = () => {}
 const idleHost = { printed: nothing, ended: nothing, inputDrained: nothing, resize: nothing }
