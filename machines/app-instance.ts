@@ -241,8 +241,13 @@ export const appInstance = setup({
       },
     },
     failing: {
-      description: 'Tried again later each time, unless it has been often enough.',
-      always: [{ guard: 'mayRetry', target: 'waiting', actions: 'countMiss' }, { target: 'dead' }],
+      description:
+        'Tried again later each time, unless it has been often enough, or something else was asked for meanwhile.',
+      always: [
+        { guard: 'isAbsent', target: 'attending' },
+        { guard: 'mayRetry', target: 'waiting', actions: 'countMiss' },
+        { target: 'dead' },
+      ],
     },
     waiting: {
       on: begins,
@@ -348,6 +353,8 @@ export const appInstance = setup({
     dead: {
       description: 'A person has to look at it, or another version has to come.',
       entry: 'announceDead',
+      // What was asked for behind the one that failed.
+      always: { guard: 'isAbsent', target: 'attending' },
       on: begins,
     },
     stopping: {

@@ -1,4 +1,4 @@
-import { useSignal } from '@preact/signals'
+import { computed, useSignal } from '@preact/signals'
 import { useEffect, useRef } from 'preact/hooks'
 import { tellFailure } from '../model/actions.ts'
 import type { Failed, Moment, RecordTold } from '../model/contract.ts'
@@ -24,11 +24,13 @@ const runsOffered = 200
 /** The address follows the selection when it rests: browsers allow only so many changes of it. */
 const addressRestsMs = 400
 
-/** Everything that was decided, as it was: a list and a slider in step, and the state at any of its records. */
+/**
+ * Everything that was decided, as it was: a list and a slider in step, and the state at any of its records. Itself it does
+ * not look at what is selected, so that a step draws what changes by it and nothing else.
+ */
 export function Journal() {
-  useAddress()
   if (ownersOnly() !== null) return <NotForRole what="The journal's records" />
-  if (records.value.length === 0)
+  if (isEmpty.value)
     return (
       <Empty title="Nothing has been done here yet">
         <p>Whatever the controller decides is written to its journal first, and appears here at once.</p>
@@ -36,53 +38,61 @@ export function Journal() {
     )
   return (
     <div class="journal-page">
+      <Address />
       <div class="journal-list">
         <Filters />
         <Scrubber />
-        {shown.value.length === 0 ? (
-          <Empty title="No record is like that">
-            <button type="button" onClick={() => narrow({ run: '', machine: '', verdict: '', text: '' })}>
-              Show all
-            </button>
-          </Empty>
-        ) : (
-          <VirtualList
-            label="Records"
-            items={shown.value}
-            rowHeight={rowHeight}
-            selected={place.value}
-            follows={selected.value === null}
-            keyOf={seqOf}
-            draw={drawRow}
-            onSelect={select}
-            onFollow={() => {
-              selected.value = current.peek()?.seq ?? null
-            }}
-          />
-        )}
+        <Records />
       </div>
       <Detail />
     </div>
   )
 }
 
+const isEmpty = computed(() => records.value.length === 0)
+
+function Records() {
+  if (shown.value.length === 0)
+    return (
+      <Empty title="No record is like that">
+        <button type="button" onClick={() => narrow({ run: '', machine: '', verdict: '', text: '' })}>
+          Show all
+        </button>
+      </Empty>
+    )
+  return (
+    <VirtualList
+      label="Records"
+      items={shown.value}
+      rowHeight={rowHeight}
+      selected={place.value}
+      follows={selected.value === null}
+      keyOf={seqOf}
+      draw={drawRow}
+      onSelect={select}
+      onFollow={() => {
+        selected.value = current.peek()?.seq ?? null
+      }}
+    />
+  )
+}
+
 const seqOf = ({ seq }: RecordTold) => seq
 
-/** A link can name a run and a record; what is selected then stands in the address. */
-function useAddress(): void {
+/** A link can name a run and a record; what is selected then stands in the address. Draws nothing. */
+function Address() {
   const { query } = route.value
   const rest = useRef<ReturnType<typeof setTimeout>>(undefined)
   const written = useRef('')
-  const isFilled = records.value.length > 0
   useEffect(() => {
     // What this page has written itself is behind it already.
-    if (!isFilled || written.current === location.hash) return
+    if (written.current === location.hash) return
     if (query.run !== undefined) narrow({ run: query.run, machine: '', verdict: '', text: '' })
     if (query.at === undefined) return
     selected.value = Number(query.at)
     const first = records.peek()[0]?.seq ?? 1
     if (selected.peek()! < first) loadEarlier(first - selected.peek()! + 100)
-  }, [query.run, query.at, isFilled])
+  }, [query.run, query.at])
   useEffect(() => {
     clearTimeout(rest.current)
     rest.current = setTimeout(() => {
@@ -93,6 +103,7 @@ function useAddress(): void {
     }, addressRestsMs)
     return () => clearTimeout(rest.current)
   }, [selected.value, filter.value.run])
+  return null
 }
 
 const verdicts: readonly (readonly [Verdict | '', string])[] = [

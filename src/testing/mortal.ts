@@ -197,7 +197,7 @@ function watchFiles(life: MortalLife, home: string): void {
   })
   replace(fs, 'writeSync', (original) => (fd, data, ...rest) => {
     const path = below(home, pathsOfOpen.get(fd) ?? '/')
-    return life.make(path === null ? null : writing(fd, path, data), () => original(fd, data, ...rest))
+    return life.make(path === null ? null : writing(fd, path, data, rest[2]), () => original(fd, data, ...rest))
   })
 }
 
@@ -209,7 +209,7 @@ function watchHandles(life: MortalLife, home: string, prototype: object, paths: 
       (original) =>
         function (data, ...rest) {
           const path = below(home, paths.get(this) ?? '/')
-          const change = path === null ? null : writing(this.fd, path, data)
+          const change = path === null ? null : writing(this.fd, path, data, name === 'write' ? rest[2] : undefined)
           return life.make(change, () => original.call(this, data, ...rest))
         },
     )
@@ -239,12 +239,15 @@ function changeBy(name: (typeof changingFunctions)[number], args: readonly unkno
 /** Of whatever journal lies below the home: a process writes one. */
 const segment = /(^|[/\\])\d{16}\.segment$/
 
-function writing(fd: number, path: string, data: unknown): Change {
-  const tear = () => void writeSync(fd, half(data))
-  if (!segment.test(path)) return { what: `write ${path}`, tear }
-  // A frame, see `src/journal/format.ts`: eight digits, a TAB, JSON.
-  const { seq, records } = JSON.parse(Buffer.from(data as Uint8Array).toString('utf8', 9))
-  return { what: `commit ${seq}`, tear, commits: records.length, hows: ['before', 'torn', 'after'] }
+/** @param position Where it is to be in the file; by default behind what was written last. */
+function writing(fd: number, path: string, data: unknown, position?: number): Change {
+  const tear = (bytes: Uint8Array) => void writeSync(fd, bytes, 0, bytes.length, position)
+  if (!segment.test(path)) return { what: `write ${path}`, tear: () => tear(half(data)) }
+  // A frame, see `src/journal/format.ts`: eight digits, a TAB, JSON; and room behind it.
+  const bytes = Buffer.from(data as Uint8Array)
+  const { seq, records } = JSON.parse(bytes.toString('utf8', 9))
+  const tearFrame = () => tear(half(bytes.subarray(0, bytes.indexOf('\n'))))
+  return { what: `commit ${seq}`, tear: tearFrame, commits: records.length, hows: ['before', 'torn', 'after'] }
 }
 
 const pathIn = (path: unknown) => resolve(path instanceof URL ? fileURLToPath(path) : String(path))

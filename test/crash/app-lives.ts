@@ -1,8 +1,8 @@
-import { cp, mkdtemp, realpath, rm } from 'node:fs/promises'
+import { cp, mkdir, mkdtemp, realpath, rename, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { expect } from 'vitest'
-import { appInstall, appInstance, appRemove, appUpgrade, workspaceAdjust } from '../../machines/index.ts'
+import { appInstall, appInstance, appPin, appRemove, appUpgrade, workspaceAdjust } from '../../machines/index.ts'
 import { parseConfig } from '../../src/config.ts'
 import { type Controller, openController } from '../../src/controller.ts'
 import { inParallel } from '../../src/in-parallel.ts'
@@ -19,11 +19,12 @@ import type { OrderName } from './app-orders.ts'
 import { processesNaming } from './plugin-target.ts'
 
 const hows: readonly How[] = ['before', 'torn', 'after']
-const watched = [appInstall, appInstance, appRemove, appUpgrade, workspaceAdjust]
+const watched = [appInstall, appInstance, appPin, appRemove, appUpgrade, workspaceAdjust]
+const livesAtOnce = 3
 
 export interface Story {
   readonly order: OrderName
-  /** The home that it begins in. */
+  /** The name of the home that it begins in. */
   readonly home: string
   /** Looks what became of it; throws where that is not what it should be. `result`: what the last controller answered. */
   check(result: unknown, controller: Controller, home: string): Promise<void>
@@ -31,30 +32,40 @@ export interface Story {
 
 /** Real controllers with apps, which are killed while they do what they are asked for, and started again until it is done. */
 export class AppLives implements AsyncDisposable {
-  private cases = 0
+  /** Where nobody lives just now. A home is lived where it was made: elsewhere its pointers would name other places. */
+  private readonly places: string[]
 
   private constructor(
     private readonly directory: string,
     private readonly registry: TestRegistry,
     private readonly compiled: Compiled,
-  ) {}
+  ) {
+    this.places = Array.from({ length: livesAtOnce }, (_, at) => join(directory, `place-${at}`))
+  }
 
   static async make(): Promise<AppLives> {
     const directory = await realpath(await mkdtemp(join(tmpdir(), 'instar-apps-')))
     const [registry, compiled] = await Promise.all([startRegistry(), compileInParts('test/crash/app-program.ts')])
-    return new AppLives(directory, registry, compiled)
+    const lives = new AppLives(directory, registry, compiled)
+    for (const place of lives.places) await mkdir(place)
+    return lives
   }
 
   publish(version: string, first = ''): void {
     this.registry.publish('notes', version, { 'index.mjs': appCode(version, { first }) }, { bin: 'index.mjs' })
   }
 
-  /** A home that has been left as `furnish` leaves it. */
+  /** A home that has been left as `furnish` leaves it, in each place. Its name is given back. */
   async home(name: string, furnish: (controller: Controller) => Promise<void>): Promise<string> {
-    const home = join(this.directory, name)
-    await using controller = await this.open(home)
-    await furnish(controller)
-    return home
+    for (const place of this.places) {
+      const home = join(place, 'home')
+      {
+        await using controller = await this.open(home)
+        await furnish(controller)
+      }
+      await rename(home, join(place, name))
+    }
+    return name
   }
 
   /**
@@ -62,22 +73,17 @@ export class AppLives implements AsyncDisposable {
    * after a kill.
    */
   async killedEverywhere(story: Story): Promise<ReadonlySet<string>> {
-    const begunAt = (await durableRecords(story.home)).length
     const undisturbed = await this.lived(story, null)
     const claimed = new Set<string>()
-    const fresh = [...passagesIn(undisturbed)].filter(([seq, passages]) => {
-      const isNews = seq > begunAt && passages.some((passage) => !claimed.has(passage))
+    const fresh = [...undisturbed].filter(([, passages]) => {
+      const isNews = passages.some((passage) => !claimed.has(passage))
       if (isNews) for (const passage of passages) claimed.add(passage)
       return isNews
     })
-    const points = fresh.map(
-      ([seq], at): KillPoint => ({ after: seq - 1, step: 'commit', how: hows[at % hows.length]! }),
-    )
-    const others = await inParallel(3, points, (point) => this.lived(story, point))
+    const deaths = fresh.map(([nth], at): Death => ({ nth, how: hows[at % hows.length]! }))
+    const others = await inParallel(livesAtOnce, deaths, (death) => this.lived(story, death))
     // Whoever was killed may have gone another way.
-    for (const records of others)
-      for (const [seq, passages] of passagesIn(records))
-        if (seq > begunAt) for (const passage of passages) claimed.add(passage)
+    for (const other of others) for (const passage of [...other.values()].flat()) claimed.add(passage)
     return claimed
   }
 
@@ -95,11 +101,14 @@ export class AppLives implements AsyncDisposable {
     return openController({ home, config: parseConfig(this.config, '/'), schedule: false })
   }
 
-  /** Lives a story to its end, killed at one point, and looks what became of it. */
-  private async lived({ order, home, check }: Story, point: KillPoint | null): Promise<readonly StoredRecord[]> {
-    const place = join(this.directory, `case-${++this.cases}`)
+  /**
+   * Lives a story to its end, killed once or not at all, and looks what became of it. Answers with what each record of the
+   * story did.
+   */
+  private async lived({ order, home, check }: Story, death: Death | null): Promise<Passed> {
+    const place = this.places.pop()!
     const own = join(place, 'home')
-    await cp(home, own, { recursive: true, verbatimSymlinks: true })
+    await cp(join(place, home), own, { recursive: true, verbatimSymlinks: true })
     const subject = {
       program: this.compiled.file('test/crash/app-program.ts'),
       args: [JSON.stringify(this.config), order],
@@ -108,8 +117,9 @@ export class AppLives implements AsyncDisposable {
     }
     try {
       let records = await durableRecords(own)
+      const begunAt = records.length
       let life: Life
-      let fate = point
+      let fate: KillPoint | null = death && { after: begunAt + death.nth - 1, step: 'commit', how: death.how }
       do {
         life = await live(subject, records.length, fate)
         const before = records
@@ -131,14 +141,25 @@ export class AppLives implements AsyncDisposable {
         await check(result, controller, own)
       }
       expect(await processesNaming(place)).toEqual([])
-      return records
+      const passed = [...passagesIn(records)].filter(([seq]) => seq > begunAt)
+      return new Map(passed.map(([seq, passages]) => [seq - begunAt, passages]))
     } catch (error) {
-      throw new Error(`${order}, ${JSON.stringify(point)}: ${(error as Error).message}`, { cause: error })
+      throw new Error(`${order}, ${JSON.stringify(death)}: ${(error as Error).message}`, { cause: error })
     } finally {
-      await rm(place, { recursive: true, force: true })
+      await rm(own, { recursive: true, force: true })
+      this.places.push(place)
     }
   }
 }
+
+/** At the `nth` record of the story, counted from 1. */
+interface Death {
+  readonly nth: number
+  readonly how: How
+}
+
+/** What was done by each record of a story, counted from 1. */
+type Passed = ReadonlyMap<number, readonly string[]>
 
 /** What each record did, by the machines that are looked at; nothing for those of others. */
 function passagesIn(records: readonly StoredRecord[]): ReadonlyMap<number, readonly string[]> {

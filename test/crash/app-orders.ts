@@ -11,6 +11,10 @@ export const orders = {
     apps.install('notes@1.0.0', { workspace: 'a', env: { BROKEN: 'yes' } }),
   'install one that is not there': ({ apps }) => apps.install('notes@9.9.9', { workspace: 'a' }),
   configure: ({ apps }) => apps.configure('notes', { workspace: 'a', env: { WORD: 'other' } }),
+  'configure so that it does not start': ({ apps }) =>
+    apps.configure('notes', { workspace: 'a', env: { WORD: 'other', BROKEN: 'yes' } }),
+  pin: ({ apps }) => apps.pin('notes', { note: 'until tuesday' }),
+  unpin: ({ apps }) => apps.unpin('notes'),
   remove: ({ apps }) => apps.remove('notes', { workspace: 'a' }),
   'add a workspace': ({ workspaces }) => workspaces.add('fresh'),
   'remove a workspace': ({ workspaces }) => workspaces.remove('a'),

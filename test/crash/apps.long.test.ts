@@ -6,7 +6,8 @@
  * whole: where another record comes there, that one is killed.
  *
  * Seen found: effects that went on after a crash did not know yet what runs in the workspaces, and left one behind; an install
- * that failed after a crash left the organisation the version that it had raised.
+ * that failed after a crash left the organisation the version that it had raised; what was asked of an app that was just
+ * starting, and did not come up, was never answered.
  */
 import { readdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -25,7 +26,12 @@ afterAll(() => lives?.[Symbol.asyncDispose]())
 const everywhere = ['a', 'b', 'c', 'd']
 
 /** Homes in which workspaces have version 1.0.0, those that are named with an environment of their own. */
-const withApp = (name: string, workspaces: readonly string[], broken: readonly string[] = []) =>
+const withApp = (
+  name: string,
+  workspaces: readonly string[],
+  broken: readonly string[] = [],
+  then: (controller: Controller) => Promise<unknown> = async () => {},
+) =>
   lives.home(name, async (controller) => {
     for (const workspace of workspaces) {
       await controller.workspaces.add(workspace)
@@ -34,6 +40,7 @@ const withApp = (name: string, workspaces: readonly string[], broken: readonly s
         env: broken.includes(workspace) ? { BROKEN: 'yes' } : { WORD: 'first' },
       })
     }
+    await then(controller)
   })
 
 async function answer({ apps }: Controller, workspace: string, tool: string): Promise<string> {
@@ -97,6 +104,7 @@ test(
     lives.publish('1.0.0', failsWhereBroken)
     const empty = await lives.home('empty', ({ workspaces }) => workspaces.add('a'))
     const one = await withApp('one', ['a'])
+    const pinned = await withApp('pinned', ['a'], [], ({ apps }) => apps.pin('notes'))
     const secretive = await lives.home('secretive', async ({ workspaces, credentials }) => {
       await workspaces.add('a')
       await credentials.set('key', secret, { workspace: 'a' })
@@ -125,6 +133,18 @@ test(
         },
       ],
       configure: [one, async (_, controller) => expect(await wordIn(controller)).toBe('other')],
+      'configure so that it does not start': [
+        one,
+        async (result, controller) => {
+          expect(result).toMatchObject({ code: 'APP_START_FAILED' })
+          expect(await wordIn(controller)).toBe('first')
+        },
+      ],
+      pin: [
+        one,
+        async (_, { apps }) => expect((await apps.list())[0]).toMatchObject({ pin: { note: 'until tuesday' } }),
+      ],
+      unpin: [pinned, async (_, { apps }) => expect((await apps.list())[0]).toMatchObject({ pin: null })],
       remove: [one, async (_, { workspaces }) => expect(workspaces.list()).toEqual([{ id: 'a', apps: [] }])],
       'add a workspace': [
         empty,
@@ -157,6 +177,7 @@ test(
       'app-install: undoing: undo done -> refused',
       'app-install: adopting: adopt error -> refused',
       'app-remove: forgetting: forget done -> removed',
+      'app-pin: pinning: carryOut done -> settled',
       'workspace-adjust: adjusting: carryOut done -> adjusted',
     ])
       expect([...killed]).toContain(passage)

@@ -1,120 +1,31 @@
-import { once } from 'node:events'
-import { readFile, writeFile } from 'node:fs/promises'
-import { createServer } from 'node:net'
+import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Browser, Page } from 'playwright-core'
-import { afterAll, beforeAll, beforeEach, expect, onTestFinished, test } from 'vitest'
+import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest'
 import { HttpServer } from '../../src/http/server.ts'
-import { appCode } from '../support/apps/app-code.ts'
 import { openBrowser, WatchedPage } from '../support/browser.ts'
-import { Host } from '../support/host.ts'
-import { type Started, start } from '../support/instar.ts'
+import { ConsoleHost, rowsOf, visit } from '../support/console/console-host.ts'
 
 // The console as a person has it: the built command line serves it, and a real browser shows it.
 
 let browser: Browser
-let host: Host
-let port: number
+let place: ConsoleHost
 
 beforeAll(async () => {
   browser = await openBrowser()
 })
 afterAll(() => browser?.close())
-
 beforeEach(async () => {
-  host = await Host.make()
-  onTestFinished(async () => {
-    await host.instar('daemon', 'stop', '--yes')
-    await host[Symbol.asyncDispose]()
-  })
-  host.publish('2.0.0')
-  port = await freePort()
-  const config = host.rawConfig() as object
-  await writeFile(host.configFile, JSON.stringify({ ...config, console: { port } }))
+  place = await ConsoleHost.make()
 })
 
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port: free } = server.address() as { port: number }
-  server.close()
-  return free
-}
-
-/** `instar up`, until the test has ended. */
-async function up(): Promise<Started> {
-  const started = start(['--home', host.home, '--config', host.configFile, 'up'])
-  await started.says(`:${port}`)
-  onTestFinished(async () => {
-    started.child.kill('SIGTERM')
-    await started.ended
-  })
-  return started
-}
-
-const token = async () => (await readFile(join(host.home, 'console.token'), 'utf8')).trim()
-
-async function enter(watched: WatchedPage, path = 'overview'): Promise<Page> {
-  const { page } = watched
-  await page.goto(`http://127.0.0.1:${port}/#token=${await token()}`)
-  await page.getByRole('heading', { level: 1, name: 'Overview' }).waitFor()
-  await page.getByText('Live', { exact: true }).waitFor()
-  if (path !== 'overview') await visit(page, path)
-  return page
-}
-
-const titles: Readonly<Record<string, string>> = {
-  overview: 'Overview',
-  charts: 'Statecharts',
-  journal: 'Journal',
-  runtime: 'Runtime',
-  plugins: 'Plugins',
-  apps: 'Apps',
-  terminals: 'Terminals',
-}
-
-async function visit(page: Page, path: string): Promise<void> {
-  await page.evaluate((hash) => {
-    location.hash = hash
-  }, `#/${path}`)
-  await page.getByRole('heading', { level: 1, name: titles[path.split(/[/?]/)[0]!]! }).waitFor()
-}
-
-/** Of the journal's list. */
-const rowsOf = (page: Page, name: RegExp, more: { selected?: boolean } = {}) =>
-  page.getByRole('listbox', { name: 'Records' }).getByRole('option', { name, ...more })
-
-async function asked(...args: string[]): Promise<string> {
-  const { code, stdout, stderr } = await host.instar(...args)
-  if (code !== 0) throw new Error(`instar ${args.join(' ')}: ${code} ${stdout} ${stderr}`)
-  return stdout
-}
-
-function publishApp(version: string): void {
-  host.registry.publish('notes', version, { 'index.mjs': appCode(version) }, { bin: 'index.mjs' })
-}
-
-/** An app in some workspaces. */
-async function furnish(workspaces: readonly string[]): Promise<void> {
-  publishApp('1.0.0')
-  for (const workspace of workspaces) {
-    await asked('workspace', 'add', workspace)
-    await asked('app', 'install', 'notes', '--workspace', workspace)
-  }
-}
-
-/** A session that goes on by itself; what it is told is run by a shell. */
-async function session(script: string, id = 'work'): Promise<void> {
-  await asked('session', 'open', '--id', id, '--', 'sh', '-c', script)
-}
-
 test.each(['light', 'dark'] as const)('every page, %s: no error, no barrier', async (scheme) => {
-  await up()
-  await furnish(['a', 'b'])
-  await asked('app', 'pin', 'notes', '--note', '<img src=x onerror=alert(1)>')
-  await session('echo ready; exec sleep 600')
+  await place.up()
+  await place.furnish(['a', 'b'])
+  await place.asked('app', 'pin', 'notes', '--note', '<img src=x onerror=alert(1)>')
+  await place.session('echo ready; exec sleep 600')
   const watched = await WatchedPage.open(browser, { scheme })
-  const page = await enter(watched)
+  const page = await place.enter(watched)
   const pages: Readonly<Record<string, () => Promise<unknown>>> = {
     overview: () => page.getByText('2 of 2 workspaces serving').waitFor(),
     'charts/app-install': () => page.locator('svg .state.active').first().waitFor(),
@@ -150,14 +61,14 @@ async function screenshot(page: Page, name: string): Promise<void> {
 }
 
 test('without a token nothing is shown, and a wrong one opens nothing', async () => {
-  await up()
+  await place.up()
   const watched = await WatchedPage.open(browser)
   const { page } = watched
-  await page.goto(`http://127.0.0.1:${port}/#token=instar_owner_wrong`)
+  await page.goto(place.linkWith('instar_owner_wrong'))
   await page.getByText('This token opens nothing.').waitFor()
   expect(page.url()).not.toContain('wrong')
   expect(await watched.barriers()).toEqual([])
-  await page.getByLabel('Token').fill(await token())
+  await page.getByLabel('Token').fill(await place.token())
   await page.getByRole('button', { name: 'Open' }).click()
   await page.getByRole('heading', { level: 1, name: 'Overview' }).waitFor()
   await page.getByRole('button', { name: 'Lock' }).click()
@@ -165,12 +76,12 @@ test('without a token nothing is shown, and a wrong one opens nothing', async ()
 })
 
 test('what a role may not do is said where it would be done', async () => {
-  await up()
-  await furnish(['a'])
-  const [made] = /instar_[0-9a-f]{12}_[\w-]{43}/.exec(await asked('access', 'add', 'member', '--workspace', 'a'))!
+  await place.up()
+  await place.furnish(['a'])
+  const [made] = /instar_[0-9a-f]{12}_[\w-]{43}/.exec(await place.asked('access', 'add', 'member', '--workspace', 'a'))!
   const watched = await WatchedPage.open(browser)
   const { page } = watched
-  await page.goto(`http://127.0.0.1:${port}/#token=${made}`)
+  await page.goto(place.linkWith(made!))
   await page.getByText('a member of a', { exact: true }).waitFor()
   await visit(page, 'apps')
   const upgrade = page.getByRole('button', { name: 'Upgrade notes' })
@@ -186,13 +97,13 @@ test('what a role may not do is said where it would be done', async () => {
 })
 
 test('text that somebody else has written is never markup', async () => {
-  await up()
-  await furnish(['a'])
+  await place.up()
+  await place.furnish(['a'])
   const evil = '<img src=x onerror="document.title=1"><b>bold</b>'
-  await asked('app', 'pin', 'notes', '--note', evil)
-  await session(`printf '%s\\n' '${evil}'; exec sleep 600`)
+  await place.asked('app', 'pin', 'notes', '--note', evil)
+  await place.session(`printf '%s\\n' '${evil}'; exec sleep 600`)
   const watched = await WatchedPage.open(browser)
-  const page = await enter(watched, 'apps')
+  const page = await place.enter(watched, 'apps')
   await page.getByText(evil).waitFor()
   await visit(page, 'journal?run=app-pin')
   await visit(page, 'terminals?daemon=main&session=work')
@@ -202,10 +113,10 @@ test('text that somebody else has written is never markup', async () => {
 })
 
 test('a record appears in the journal when it is written, in every page that is open', async () => {
-  await up()
+  await place.up()
   const pages = [await WatchedPage.open(browser), await WatchedPage.open(browser)]
-  for (const watched of pages) await enter(watched, 'journal')
-  await asked('workspace', 'add', 'fresh')
+  for (const watched of pages) await place.enter(watched, 'journal')
+  await place.asked('workspace', 'add', 'fresh')
   for (const { page, errors } of pages) {
     await rowsOf(page, /workspace-adjust-\d+/)
       .first()
@@ -215,14 +126,14 @@ test('a record appears in the journal when it is written, in every page that is 
 })
 
 test('an upgrade of an app is watched as it happens: from another page, and through a reload', async () => {
-  await up()
-  await furnish(['a', 'b', 'c'])
-  publishApp('2.0.0')
+  await place.up()
+  await place.furnish(['a', 'b', 'c'])
+  place.publishApp('2.0.0')
   const asking = await WatchedPage.open(browser)
   const watching = await WatchedPage.open(browser)
-  const page = await enter(asking, 'apps')
-  await enter(watching, 'apps')
-  const gate = host.registry.hold('tarball', { package: 'notes' })
+  const page = await place.enter(asking, 'apps')
+  await place.enter(watching, 'apps')
+  const gate = place.host.registry.hold('tarball', { package: 'notes' })
   await page.getByRole('button', { name: 'Upgrade notes' }).click()
   await gate.reached
   // Nothing of it can be asked for again, here or elsewhere.
@@ -244,13 +155,13 @@ test('an upgrade of an app is watched as it happens: from another page, and thro
 })
 
 test('a daemon is upgraded under a program that prints: no line is missing in the terminal of the page', async () => {
-  await up()
-  const stop = join(host.directory, 'stop')
-  await session(
+  await place.up()
+  const stop = join(place.host.directory, 'stop')
+  await place.session(
     `i=0; while [ ! -e ${stop} ]; do i=$((i+1)); echo "line $i."; sleep 0.02; done; echo "$i in all"; exec sleep 600`,
   )
   const watched = await WatchedPage.open(browser)
-  const page = await enter(watched, 'terminals?daemon=main&session=work')
+  const page = await place.enter(watched, 'terminals?daemon=main&session=work')
   await page
     .locator('.xterm-rows')
     .getByText(/line \d+\./)
@@ -286,23 +197,23 @@ async function linesShown(page: Page): Promise<string[]> {
 }
 
 test('a controller is killed and started again: the page and its terminal go on by themselves', async () => {
-  const first = await up()
-  await session('while :; do read -r word; echo "heard $word"; done')
+  const first = await place.up()
+  await place.session('while :; do read -r word; echo "heard $word"; done')
   const watched = await WatchedPage.open(browser)
-  const page = await enter(watched, 'terminals?daemon=main&session=work')
+  const page = await place.enter(watched, 'terminals?daemon=main&session=work')
   await page.getByText('Attached', { exact: true }).waitFor()
   first.child.kill('SIGKILL')
   await first.ended
   await page.getByText('Offline', { exact: true }).waitFor()
   await page.getByText('The controller does not answer.').waitFor()
   expect(await watched.barriers()).toEqual([])
-  await up()
+  await place.up()
   await page.getByText('Live', { exact: true }).waitFor()
   await page.getByText('Attached', { exact: true }).waitFor()
   await page.locator('.xterm-helper-textarea').focus()
   await page.keyboard.type('again\n')
   await page.locator('.xterm-rows').getByText('heard again').waitFor()
-  await asked('workspace', 'add', 'later')
+  await place.asked('workspace', 'add', 'later')
   await visit(page, 'journal')
   await rowsOf(page, /workspace-adjust-\d+/)
     .first()
@@ -314,8 +225,8 @@ test('a controller is killed and started again: the page and its terminal go on 
 })
 
 test('ten thousand records are scrubbed: list, slider and state stay in step', async () => {
-  await using http = await HttpServer.listen({ port })
-  const controller = await host.open()
+  await using http = await HttpServer.listen({ port: place.port })
+  const controller = await place.host.open()
   await http.serve(controller)
   const count = 10_000
   for (let made = 0; made < count; made += 500)
@@ -324,7 +235,7 @@ test('ten thousand records are scrubbed: list, slider and state stay in step', a
     )
   const last = controller.journal.lastSeq
   const watched = await WatchedPage.open(browser)
-  const page = await enter(watched, 'journal?at=1')
+  const page = await place.enter(watched, 'journal?at=1')
   await page.getByRole('heading', { name: 'Record 1:' }).waitFor()
   const slider = page.getByRole('slider', { name: 'Record' })
   await expect.poll(() => slider.getAttribute('max'), { timeout: 60_000 }).toBe(String(last - 1))

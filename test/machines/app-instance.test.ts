@@ -162,6 +162,26 @@ describe('wishes', () => {
     expect(answers(...dead, wish(null), failed('replace'))).toEqual(['w dead 1.0.0'])
   })
 
+  test('that come while it starts are carried out at once where it does not come up', () => {
+    expect(story(wish(null), failed('start'), done('replace', processOf(old)))).toMatchInlineSnapshot(`
+      "start -> starting, do start
+      run -> starting
+      start error -> replacing, do replace
+      replace done -> ready, do watch, tell app.upgraded"
+    `)
+    expect(story(stop, failed('start'), done('stop'))).toMatchInlineSnapshot(`
+      "start -> starting, do start
+      stop -> starting
+      start error -> stopping, do stop
+      stop done -> stopped, tell app.stopped"
+    `)
+  })
+
+  test('behind one that left it dead are carried out, too', () => {
+    const waiting = [wish(null, 'one'), wish(null, 'two'), failed('start'), failed('replace')]
+    expect(answers(...waiting, done('replace', processOf(old)))).toEqual(['one dead 1.0.0', 'two upgraded 1.0.0'])
+  })
+
   test('to stop end it', () => {
     expect(story(up, stop, done('stop'))).toMatchInlineSnapshot(`
       "start -> starting, do start

@@ -209,6 +209,7 @@ class Story {
     told.ending = 'asked'
     await told.typing
     if (told.kind === 'stream') {
+      await told.outputs[0]!.reaches(1) // raw from then on
       await told.outputs[0]!.session.write(Buffer.from('x'))
       return
     }
