@@ -1,10 +1,13 @@
 import { InstarError } from './errors.ts'
 import type { DaemonAsked, ManagedDaemon } from './managed-daemon.ts'
-import { abortable } from './runtime/pause.ts'
+import { abortable, pause } from './runtime/pause.ts'
 import { processEntry } from './runtime/processes.ts'
 import { connectDaemon, type DaemonClient, type Session } from './sessions/client.ts'
 import { findDaemon } from './sessions/daemon-place.ts'
 import type { ParamsOf, SessionInfo } from './sessions/protocol.ts'
+
+/** The kernel closes the connections of a process before it is gone, so they are about to be told of. */
+const endHeardWithinMs = 1000
 
 /**
  * The sessions of one daemon, through a connection that is made when it is first needed. Every call rejects with the reason
@@ -24,7 +27,10 @@ export class ManagedSessions {
    */
   async open(params: ParamsOf<'open'> = {}, asked: DaemonAsked = {}): Promise<Session> {
     asked.signal?.throwIfAborted()
-    if (!(await this.isServed())) await abortable(this.daemon.start(), asked.signal)
+    if (!(await this.isServed())) {
+      await abortable(this.daemon.start(), asked.signal)
+      await this.endHeard()
+    }
     return (await this.client(asked)).open(params, asked)
   }
 
@@ -71,6 +77,14 @@ export class ManagedSessions {
   private async isServed(): Promise<boolean> {
     const { connected } = this
     return connected?.isConnected === true && (await processEntry(connected.daemon.pid)) !== undefined
+  }
+
+  /** What is asked on a connection before it is heard that the process at its other end is gone would be lost. */
+  private async endHeard(): Promise<void> {
+    for (let waitedMs = 0; waitedMs < endHeardWithinMs && this.connected?.isConnected === true; waitedMs += 1) {
+      if (await this.isServed()) return
+      await pause(1)
+    }
   }
 
   /** @throws {InstarError} `DAEMON_NOT_RUNNING`, and what {@link connectDaemon} throws. */
