@@ -29,7 +29,7 @@ export class ManagedSessions {
     asked.signal?.throwIfAborted()
     if (!(await this.isServed())) {
       await abortable(this.daemon.start(), asked.signal)
-      await this.endHeard()
+      await this.endHeard(asked.signal)
     }
     return (await this.client(asked)).open(params, asked)
   }
@@ -80,10 +80,10 @@ export class ManagedSessions {
   }
 
   /** What is asked on a connection before it is heard that the process at its other end is gone would be lost. */
-  private async endHeard(): Promise<void> {
+  private async endHeard(signal: AbortSignal | undefined): Promise<void> {
     for (let waitedMs = 0; waitedMs < endHeardWithinMs && this.connected?.isConnected === true; waitedMs += 1) {
       if (await this.isServed()) return
-      await pause(1)
+      await pause(1, signal)
     }
   }
 

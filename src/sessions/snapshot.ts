@@ -89,7 +89,6 @@ export const Verdict = z.discriminatedUnion('type', [
 ])
 
 export const AttachmentDelta = z.strictObject({ handle, cursor: offset })
-export type AttachmentDelta = z.infer<typeof AttachmentDelta>
 
 const pending = z.strictObject({
   request: z.int().min(0).max(0xffff_ffff),
@@ -111,7 +110,6 @@ export const SessionDelta = z.strictObject({
   /** How its program ended, where that is known already. */
   status: status.nullable(),
 })
-export type SessionDelta = z.infer<typeof SessionDelta>
 
 // What goes through no schema in the freeze, written out: also the first time it has to be quick. The tests compare.
 const isHandle = (value: unknown) => isInteger(value, 1, 0xffff_ffff)

@@ -5,7 +5,7 @@
  *
  * What a flush that fails silently would lose only shows after a power cut: see the simulated disk's tests for that.
  *
- * Seen caught: an append whose failure is taken for success (`disk.ts`).
+ * Seen caught: a commit whose failure is taken for success (`disk.ts`).
  */
 import { execFile } from 'node:child_process'
 import { mkdtemp, realpath, rm } from 'node:fs/promises'

@@ -58,6 +58,8 @@ test('8: the cached manifest fails the gate, and the registry has a good one: th
   await writeFile(file, '{ "name": "notes", "version": "1.0.0", "instar": { "args": 7 } }')
   const before = tarballs()
   const controller = await open()
+  // Until it is noticed that the processes are gone, they are said to serve.
+  await expect.poll(() => tarballs() - before, polling).toBe(1)
   await expect.poll(() => states(controller), polling).toEqual(all('serving'))
   expect(tarballs() - before).toBe(1)
   expect(await readFile(await kept(), 'utf8')).toBe(good)
