@@ -18,9 +18,10 @@ let home: string
 let controller: FakeController
 
 beforeEach(async () => {
-  home = await realpath(await mkdtemp(join(tmpdir(), 'instar-control-')))
+  const directory = await realpath(await mkdtemp(join(tmpdir(), 'instar-control-')))
+  onTestFinished(() => rm(directory, { recursive: true, force: true }))
+  home = directory
   controller = new FakeController(home)
-  onTestFinished(() => rm(home, { recursive: true, force: true }))
 })
 
 async function serve(): Promise<ControlServer> {
