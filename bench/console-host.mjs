@@ -6,7 +6,7 @@ import { HttpServer } from '../dist/src/http/server.js'
 const [home] = process.argv.slice(2)
 const http = await HttpServer.listen({ port: 0 })
 const controller = await openController({ home, config: parseConfig({}, home), schedule: false })
-const link = await http.serve(controller)
+await http.serve(controller)
 
 /** Whole milliseconds are too coarse for what is measured here. */
 const now = () => performance.timeOrigin + performance.now()
@@ -41,4 +41,4 @@ const rest = (ms) => (ms > 0 ? new Promise((resolve) => setTimeout(resolve, ms))
 
 process.on('message', async ({ name, options }) => process.send(await commands[name](options)))
 process.on('disconnect', () => controller.close())
-process.send(link)
+process.send(controller.consoleLink)

@@ -60,6 +60,7 @@ import type { ManagedSessions } from './managed-sessions.ts'
 import { didYouMean } from './nearest.ts'
 import { packageVersion } from './package-info.ts'
 import { Targets } from './plugins/targets.ts'
+import { assertOwnNames, Procedures } from './procedures.ts'
 import { ReleaseStore } from './releases/store.ts'
 import type { Notice } from './run/apply.ts'
 import type { AnyFlow } from './run/flow.ts'
@@ -96,6 +97,11 @@ export interface ControllerOptions {
     /** Gives the secret that is kept under a name. Default: the home's own store gives it; see `credentials`. */
     readonly credential?: (name: string, place: { readonly app: string; readonly workspace: string }) => Promise<string>
   }
+  /**
+   * Procedures of the host's own: statecharts and what serves their effects. Their runs are in the home's journal beside the
+   * controller's; see {@link Controller.procedures}. A home with a run of one that goes on can be opened only with it.
+   */
+  readonly procedures?: readonly AnyFlow[]
   readonly sessions?: {
     /** The program that a daemon is, for a host that is one bundle. Default: the configuration's, else this package's. */
     readonly command?: DaemonCommand
@@ -128,10 +134,12 @@ export interface CloseOptions {
  * One controller at a time has a home, in this process or another.
  *
  * @throws {InstarError} `HOME_LOCKED` (names the holder), `HOME_UNUSABLE`, `HOME_FOREIGN`, `HOME_NEWER`, `JOURNAL_*`,
- *   `MACHINE_CHANGED`, `MACHINE_UNKNOWN`, `CONFIG_INVALID`, `CONFIG_UNREADABLE`, `DISK_FULL`. Nothing was started then.
+ *   `MACHINE_CHANGED`, `MACHINE_UNKNOWN`, `MACHINE_INVALID`, `CONFIG_INVALID`, `CONFIG_UNREADABLE`, `DISK_FULL`. Nothing
+ *   was started then.
  */
 export async function openController(options: ControllerOptions): Promise<Controller> {
-  const { signal } = options
+  const { signal, procedures = [] } = options
+  assertOwnNames(procedures)
   const logger = harmless(options.logger ?? silent)
   const config = typeof options.config === 'string' ? await loadConfig(options.config) : options.config
   const home = await openHome(options.home ?? (await resolveHome(undefined)))
@@ -160,8 +168,12 @@ export class Controller implements AsyncDisposable {
   readonly workspaces: ManagedWorkspaces
   readonly access: ManagedAccess
   readonly credentials: ManagedCredentials
+  /** The host's own procedures. */
+  readonly procedures: Procedures
   /** Where it is served over HTTP; null where it is not. Set by what serves it. */
   url: string | null = null
+  /** Opens the console for whoever has it, as the owner of the home; null where it is not served. */
+  consoleLink: string | null = null
   private readonly managed: ReadonlyMap<string, ManagedRuntime>
   private closing: Promise<void> | null = null
   private readonly closers: (() => Promise<void>)[] = []
@@ -188,7 +200,9 @@ export class Controller implements AsyncDisposable {
     private readonly targets: Targets,
     development: boolean,
     private readonly appWorld: AppWorld,
+    procedures: readonly AnyFlow[],
   ) {
+    this.procedures = new Procedures(procedures, interpreter)
     const appsHost = { interpreter, world: appWorld, policy: config.apps.policy }
     this.apps = new ManagedApps(appsHost)
     this.workspaces = new ManagedWorkspaces(appsHost)
@@ -220,7 +234,7 @@ export class Controller implements AsyncDisposable {
     logger: Logger,
     options: ControllerOptions,
   ): Promise<Controller> {
-    const { schedule = true, observe = false, development = false, preferArms } = options
+    const { schedule = true, observe = false, development = false, preferArms, procedures = [] } = options
     if (journal.repaired !== null)
       logger.warn({ ...journal.repaired }, 'a commit that a crash had torn was cut off the journal')
     const store = await ReleaseStore.open({
@@ -268,7 +282,7 @@ export class Controller implements AsyncDisposable {
     })
     interpreter = await Interpreter.open({
       log: journal,
-      flows: flowsOf(world, daemonWorld, pluginWorld, appWorld),
+      flows: [...flowsOf(world, daemonWorld, pluginWorld, appWorld), ...procedures],
       observe,
       onDead: (error) => {
         logger.error({ err: error }, 'the journal failed; nothing more is done')
@@ -292,6 +306,7 @@ export class Controller implements AsyncDisposable {
       targets,
       development,
       appWorld,
+      procedures,
     )
     opened!(interpreter)
     interpreter.subscribe((change) => logNotice(logger, change))

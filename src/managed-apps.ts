@@ -408,8 +408,11 @@ export class ManagedApps {
     const run = this.host.interpreter.active('app-instance', keyOf(place))
     if (run === undefined) return null
     const { release, process, failure } = run.context as InstanceContext
-    const state = run.tags?.includes('serving') ? 'serving' : run.value === 'dead' ? 'dead' : 'starting'
-    return { workspace: place.workspace, version: release.version, state, pid: process?.pid ?? null, failure }
+    // A run goes on in the next controller, its process does not: that ended with the one before.
+    const pid = process !== null && this.host.world.desk.connections.has(process.key) ? process.pid : null
+    const isServing = pid !== null && run.tags?.includes('serving')
+    const state = isServing ? 'serving' : run.value === 'dead' ? 'dead' : 'starting'
+    return { workspace: place.workspace, version: release.version, state, pid, failure }
   }
 
   private async names(): Promise<string[]> {

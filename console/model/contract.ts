@@ -64,7 +64,8 @@ export interface MachineTold {
   readonly title: string
   readonly description: string | null
   readonly definition: MachineDescription
-  readonly svg: string
+  /** Where its drawing is; null where the page has to draw it. */
+  readonly svg: string | null
 }
 
 export interface Moment {

@@ -30,12 +30,20 @@ export function machineNamed(name: string): MachineTold | undefined {
 const drawings = new Map<string, Promise<SVGSVGElement>>()
 
 /** A machine's drawing, to be put into the page. Everyone gets one of their own. */
-export async function drawingOf({ name, svg }: MachineTold): Promise<SVGSVGElement> {
+export async function drawingOf(machine: MachineTold): Promise<SVGSVGElement> {
+  const { name } = machine
   let drawing = drawings.get(name)
   if (drawing === undefined) {
-    drawing = askText(svg).then(inertDrawing)
+    drawing = textOf(machine).then(inertDrawing)
     drawings.set(name, drawing)
     drawing.catch(() => drawings.delete(name))
   }
   return (await drawing).cloneNode(true) as SVGSVGElement
+}
+
+/** A build has drawn those of Instar; a host's own are drawn here, by an engine that is loaded for the first of them. */
+async function textOf({ svg, definition }: MachineTold): Promise<string> {
+  if (svg !== null) return askText(svg)
+  const { draw } = await import('./draw.ts')
+  return draw(definition)
 }

@@ -40,6 +40,8 @@ export class AttachedTerminal {
   /** What is older than this was answered to whoever looked at it then. */
   private readonly liveFrom: number
   private drawn = 0
+  /** Where it was scrolled to when the page was reloaded, until it is there again. */
+  private place: Place | null
   private timer: ReturnType<typeof setTimeout> | undefined
   private readonly ending: (() => void)[] = []
 
@@ -48,6 +50,7 @@ export class AttachedTerminal {
     readonly session: SessionInfo,
   ) {
     this.liveFrom = session.offset
+    this.place = JSON.parse(sessionStorage.getItem(this.placeKey) ?? 'null')
     this.terminal = new Terminal({
       documentOverride: strictDocument(),
       scrollback: scrollbackLines,
@@ -68,6 +71,9 @@ export class AttachedTerminal {
     }
     dark.addEventListener('change', recolour)
     this.ending.push(() => dark.removeEventListener('change', recolour))
+    const leave = () => this.keepPlace()
+    addEventListener('pagehide', leave)
+    this.ending.push(() => removeEventListener('pagehide', leave))
   }
 
   /** Puts it into the page, where it stays as large as its place. What it shows, and where it is scrolled to, is kept. */
@@ -170,15 +176,41 @@ export class AttachedTerminal {
   }
 
   private take(bytes: Uint8Array): void {
-    this.offset = (this.offset ?? 0) + bytes.length
+    const offset = this.offset ?? 0
+    this.offset = offset + bytes.length
     if (this.state.peek() === 'changing') this.state.value = 'attached'
+    const cut = this.place === null ? 0 : this.place.drawn - offset
+    if (cut > 0 && cut < bytes.length) for (const part of [bytes.subarray(0, cut), bytes.subarray(cut)]) this.draw(part)
+    else this.draw(bytes)
+  }
+
+  private draw(bytes: Uint8Array): void {
     this.waitingBytes += bytes.length
     this.terminal.write(bytes, () => {
       this.drawn += bytes.length
       this.waitingBytes -= bytes.length
+      this.returnToPlace()
       if (this.socket === null && this.waitingBytes <= waitingBytesLow && link.peek() === 'live') this.attach()
     })
     if (this.waitingBytes > waitingBytesMax) this.leave()
+  }
+
+  private get placeKey(): string {
+    return `terminal ${this.daemon}/${this.session.id}@${this.session.createdAt}`
+  }
+
+  private keepPlace(): void {
+    const { baseY, viewportY } = this.terminal.buffer.active
+    const place: Place = { drawn: this.drawn, linesAbove: baseY - viewportY }
+    if (place.linesAbove > 0) sessionStorage.setItem(this.placeKey, JSON.stringify(place))
+    else sessionStorage.removeItem(this.placeKey)
+  }
+
+  /** As far above the newest line as it was, when that was the newest. */
+  private returnToPlace(): void {
+    if (this.place === null || this.drawn < this.place.drawn) return
+    this.terminal.scrollLines(-this.place.linesAbove)
+    this.place = null
   }
 
   /** Typed, or what the emulator answers a program that asks its terminal: not again where that is long past. */
@@ -196,6 +228,12 @@ export class AttachedTerminal {
     const hasKeyboard = document.hasFocus() && this.element.contains(document.activeElement)
     if (hasKeyboard && this.socket?.readyState === WebSocket.OPEN) this.socket.send(JSON.stringify(message))
   }
+}
+
+interface Place {
+  /** How many bytes of the session had been drawn. */
+  readonly drawn: number
+  readonly linesAbove: number
 }
 
 /** What is pasted may be long; no part ends within a character. */

@@ -25,7 +25,7 @@ export const up: Command<[options: { readonly port?: number }]> = async (cli, { 
   const controller = await openController({ home, config, logger: loggerFor(output), signal })
   try {
     await using server = await serveControl(controller, log)
-    const link = await http.serve(controller)
+    await http.serve(controller)
     const file = (await configFile(cli)) ?? null
     await output.reached(
       {
@@ -35,7 +35,7 @@ export const up: Command<[options: { readonly port?: number }]> = async (cli, { 
         config: file,
         control: server.address,
         url: http.url,
-        console: link,
+        console: controller.consoleLink,
       },
       () =>
         [
@@ -43,7 +43,7 @@ export const up: Command<[options: { readonly port?: number }]> = async (cli, { 
           `controller pid ${process.pid}`,
           `configuration ${file ?? 'none'}`,
           `address ${http.url}`,
-          `console ${link}`,
+          `console ${controller.consoleLink}`,
         ]
           .map((line) => `${line}\n`)
           .join(''),

@@ -20,7 +20,7 @@ export function consoleAreas(
   return [
     pageArea(),
     sessionArea(gate),
-    machinesArea(gate),
+    machinesArea(controller, gate),
     eventsArea(controller, gate, limits, log),
     runsArea(controller, gate),
     verbsArea(controller, gate, limits),

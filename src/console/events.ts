@@ -82,8 +82,9 @@ export function eventsArea(
   }
 }
 
-function helloOf({ home, journal }: Shown) {
-  return { version: packageVersion, home, lastSeq: journal.lastSeq, machines: Object.keys(machines) }
+function helloOf({ home, journal, procedures }: Shown) {
+  const named = [procedures.machines, machines].flatMap((known) => Object.keys(known))
+  return { version: packageVersion, home, lastSeq: journal.lastSeq, machines: named }
 }
 
 /** The first record that a page wants; null where it does not say. */

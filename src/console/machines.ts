@@ -1,14 +1,16 @@
+import type { AnyStateMachine } from 'xstate'
 import { machines } from '../../machines/index.ts'
 import { drawingOf } from '../diagram/drawing.ts'
 import { InstarError } from '../errors.ts'
 import { answerJson } from '../http/answer.ts'
 import type { Area } from '../http/route.ts'
 import type { TokenGate } from '../http/token-gate.ts'
+import type { Shown } from './shown.ts'
 
 const asked = { action: 'see the console' }
 
-/** What each machine is, and how it is drawn. */
-export function machinesArea(gate: TokenGate): Area {
+/** What each machine is, and how those of this package are drawn; a host's own are drawn by the page. */
+export function machinesArea({ procedures }: Pick<Shown, 'procedures'>, gate: TokenGate): Area {
   return {
     routes: [
       {
@@ -16,7 +18,7 @@ export function machinesArea(gate: TokenGate): Area {
         methods: ['GET'],
         async handle(request, response) {
           await gate.admit(request, asked)
-          answerJson(response, await described())
+          answerJson(response, await described(procedures.machines))
         },
       },
       {
@@ -25,23 +27,26 @@ export function machinesArea(gate: TokenGate): Area {
         async handle(request, response, [name = '']) {
           await gate.admit(request, asked)
           if (!Object.hasOwn(machines, name)) throw new InstarError('MACHINE_UNKNOWN', `there is no machine "${name}"`)
-          const [drawing, { statechartStyle }] = await Promise.all([drawingOf(name), import('../diagram/svg.ts')])
+          const [drawing, { withoutStyle }] = await Promise.all([drawingOf(name), import('../diagram/svg.ts')])
           response.writeHead(200, { 'Content-Type': 'image/svg+xml' })
-          // The policy allows no style in it; a page has it in a file of its own.
-          response.end(drawing.replace(`<style>${statechartStyle}</style>\n`, ''))
+          response.end(withoutStyle(drawing))
         },
       },
     ],
   }
 }
 
-async function described() {
+async function described(procedures: Readonly<Record<string, AnyStateMachine>>) {
   const { describeMachine } = await import('../diagram/describe.ts')
-  return Object.entries(machines).map(([name, machine]) => {
+  const told = (name: string, machine: AnyStateMachine, svg: string | null) => {
     const definition = describeMachine(machine)
     const { description = null } = definition.nodes[0]!
-    return { name, title: titleOf(name), description, definition, svg: `/console/machines/${name}.svg` }
-  })
+    return { name, title: titleOf(name), description, definition, svg }
+  }
+  return [
+    ...Object.entries(procedures).map(([name, machine]) => told(name, machine, null)),
+    ...Object.entries(machines).map(([name, machine]) => told(name, machine, `/console/machines/${name}.svg`)),
+  ]
 }
 
 const titleOf = (name: string) => `${name[0]!.toUpperCase()}${name.slice(1).replaceAll('-', ' ')}`

@@ -3,7 +3,7 @@ import { InstarError } from '../errors.ts'
 import { shippedFile } from '../package-info.ts'
 
 /**
- * The drawing of a machine, as SVG. Drawn when the package was built, since the layout engine is too large to ship.
+ * The drawing of a machine, as SVG. Drawn when the package was built, since to lay it out takes seconds.
  *
  * @param name Of a machine of this package: it becomes part of a path.
  * @throws {InstarError} `DIAGRAM_MISSING`

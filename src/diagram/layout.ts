@@ -17,7 +17,7 @@ const arrowLengthMin = 320
  * their transitions are lines in the box of their source instead (`stop → stopped`). Whatever can be reached from the
  * beginning can still be reached along arrows.
  *
- * Takes seconds, and an instance of elkjs: for a build, not for a page.
+ * Takes seconds, and an instance of elkjs: for a build, or a worker beside a page.
  */
 export async function layout(description: MachineDescription, engine: LayoutEngine): Promise<LaidOut> {
   let routes = routesOf(description)

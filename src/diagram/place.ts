@@ -3,7 +3,7 @@ import type { MachineDescription, NodeDescription } from './describe.ts'
 import type { Arrow, Box, LaidOut, Point, TextLine } from './laid-out.ts'
 import { type Route, startOf } from './routes.ts'
 
-/** What is used of elkjs. It is handed in, so that laying out, which takes 1.6 MB of code, is left to the build. */
+/** What is used of elkjs. It is handed in, so that its 1.6 MB of code are loaded only where something is laid out. */
 export interface LayoutEngine {
   layout(graph: ElkNode): Promise<ElkNode>
 }

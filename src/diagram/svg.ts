@@ -53,6 +53,9 @@ export function toSvg(laidOut: LaidOut, { title }: { readonly title: string }): 
   ].join('\n')
 }
 
+/** For a page whose policy allows no style within a drawing: it has {@link statechartStyle} beside it. */
+export const withoutStyle = (svg: string) => svg.replace(`<style>${statechartStyle}</style>\n`, '')
+
 /** The whole chart for those who cannot see it. */
 function inWords(description: MachineDescription): string {
   const { nodes, edges } = description

@@ -4,6 +4,7 @@ import type { AddressInfo, Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { consoleAreas } from '../console/areas.ts'
 import type { Shown } from '../console/shown.ts'
+import type { Controller } from '../controller.ts'
 import { type ErrorRecord, errorRecord, InstarError } from '../errors.ts'
 import { type HttpLimits, httpLimits } from './limits.ts'
 import { mcpArea } from './mcp.ts'
@@ -79,13 +80,8 @@ export class HttpServer implements AsyncDisposable {
     return `http://${host}:${this.port}`
   }
 
-  /**
-   * Begins to answer for a controller, until that is closed. Writes the token of the home's owner. Resolves with the address
-   * that opens the console for whoever has that token, which it holds.
-   */
-  async serve(
-    controller: Shown & { beforeClose(work: () => Promise<void>): void; url: string | null },
-  ): Promise<string> {
+  /** Begins to answer for a controller, until that is closed. Writes the token of the home's owner. */
+  async serve(controller: Shown & Pick<Controller, 'beforeClose' | 'url' | 'consoleLink'>): Promise<void> {
     controller.beforeClose(() => this.close())
     const { limits, log } = this
     const gate = await TokenGate.open(controller, this.port, limits)
@@ -93,7 +89,12 @@ export class HttpServer implements AsyncDisposable {
     this.areas = [...consoleAreas(controller, gate, limits, log), mcpArea(controller, gate, limits)]
     controller.url = this.url
     // What stands behind the # is sent to nobody.
-    return `${this.url}/#token=${gate.token}`
+    controller.consoleLink = `${this.url}/#token=${gate.token}`
+  }
+
+  /** It does not keep the process alive by itself any more. */
+  unref(): void {
+    this.server.unref()
   }
 
   /** Ends every conversation. Safe to call twice. */

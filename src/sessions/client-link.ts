@@ -71,6 +71,8 @@ export class Link {
   private readonly asked = new Map<number, Asked>()
   private lastNumber = 0
   private failure: InstarError | null = null
+  private readonly over: Promise<void>
+  private tellOver!: () => void
   private room: Promise<void> | null = null
   private welcomed: ((answer: Welcome | InstarError) => void) | null = null
   /** What the daemon said about itself; another may have taken its place since. */
@@ -81,6 +83,9 @@ export class Link {
     private readonly listener: LinkListener,
     private readonly answerTimeoutMs: number,
   ) {
+    this.over = new Promise((resolve) => {
+      this.tellOver = resolve
+    })
     socket.unref()
     receiveDirectly(socket, (bytes) => this.take(bytes))
     socket.on('error', (cause) => this.end(new InstarError('DAEMON_GONE', 'the connection broke', { cause })))
@@ -158,15 +163,23 @@ export class Link {
   }
 
   /**
-   * Sends input, which is copied. Resolves when the socket takes more.
+   * Sends input, which is copied. Resolves when the socket takes more; with false where the connection is over and nothing of
+   * it was sent.
    *
-   * @throws {InstarError} why the connection is over.
+   * @throws {InstarError} why the connection is over, where nobody knows how much of it was sent.
    */
-  async input(handle: number, bytes: Uint8Array): Promise<void> {
-    if (this.failure !== null) throw this.failure
+  async input(handle: number, bytes: Uint8Array): Promise<boolean> {
+    if (this.failure !== null) return false
     const frame = Buffer.concat([inputHead(handle, bytes.length), bytes])
-    const [rest] = this.socket.writableLength === 0 ? sendDirectly(this.socket, [frame]) : [frame]
-    if (rest!.length === 0 || this.socket.write(rest!)) return
+    const unsent = this.socket.writableLength === 0 ? sendDirectly(this.socket, [frame]) : [frame]
+    if (unsent === null) {
+      // What the daemon had said is heard to its end first, also where that was to wait.
+      goOnReceiving(this.socket)
+      await this.over
+      return false
+    }
+    const [rest] = unsent
+    if (rest!.length === 0 || this.socket.write(rest!)) return true
     this.room ??= new Promise((resolve, reject) => {
       const drained = () => {
         this.socket.off('drain', drained).off('close', drained)
@@ -178,6 +191,7 @@ export class Link {
       this.socket.on('drain', drained).on('close', drained)
     })
     await this.room
+    return true
   }
 
   // ---- receiving
@@ -296,6 +310,7 @@ export class Link {
   private end(error: InstarError): void {
     if (this.failure !== null) return
     this.failure = error
+    this.tellOver()
     this.welcomed?.(error)
     for (const { answered, timer } of this.asked.values()) {
       clearTimeout(timer)

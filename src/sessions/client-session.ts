@@ -93,7 +93,8 @@ export class Session implements AsyncDisposable {
 
   /**
    * Types `bytes`, which must not be changed before it resolves. Writes of one session stay in order. Resolves when the
-   * system has taken them and would take more; a daemon that is killed then may still lose them.
+   * system has taken them and would take more; a daemon that is killed then may still lose them. What nobody was there to
+   * take is typed into the next daemon.
    *
    * @throws {InstarError} `SESSION_ENDED`, `SESSION_UNKNOWN`; `DAEMON_GONE` where the connection broke in the middle:
    *   `writtenBytes` of the details were handed over, and nobody knows how many of them arrived.
@@ -111,21 +112,34 @@ export class Session implements AsyncDisposable {
 
   private async send(input: Uint8Array, signal: AbortSignal | undefined): Promise<void> {
     signal?.throwIfAborted()
+    let link = await this.reached(signal)
+    for (let at = 0; at < input.length; at += limits.dataBytesMax) {
+      signal?.throwIfAborted()
+      const part = input.subarray(at, at + limits.dataBytesMax)
+      while (!(await this.isTaken(link, part, at))) link = await this.reached(signal)
+    }
+  }
+
+  /** False where the daemon is gone and nothing was sent, so that the next one can be given all of it. */
+  private async isTaken(link: Link, part: Uint8Array, writtenBytes: number): Promise<boolean> {
+    let cause: unknown
+    try {
+      if (await link.input(this.handle, part)) return true
+      if (writtenBytes === 0) return false
+    } catch (error) {
+      cause = error
+    }
+    const details = { writtenBytes }
+    throw new InstarError('DAEMON_GONE', `the connection broke while ${this.id} was written to`, { cause, details })
+  }
+
+  /** A connection whose daemon has it. */
+  private async reached(signal: AbortSignal | undefined): Promise<Link> {
     const link = this.host.current() ?? (await this.host.link(signal))
     if (this.knownBy !== link) await this.host.recognise(this, link)
     if (this.ended !== null) throw new InstarError('SESSION_ENDED', `${this.id} has ended`)
     if (this.knownBy !== link) throw new InstarError('SESSION_UNKNOWN', `the daemon has no session ${this.id} any more`)
-    for (let at = 0; at < input.length; at += limits.dataBytesMax) {
-      signal?.throwIfAborted()
-      try {
-        await link.input(this.handle, input.subarray(at, at + limits.dataBytesMax))
-      } catch (cause) {
-        throw new InstarError('DAEMON_GONE', `the connection broke while ${this.id} was written to`, {
-          cause,
-          details: { writtenBytes: at },
-        })
-      }
-    }
+    return link
   }
 
   async resize(size: Size, asking: Asking = {}): Promise<void> {

@@ -108,7 +108,9 @@ export class Connection {
       this.heldBack.push(...parts)
       return
     }
-    for (const part of this.queue.length === 0 ? sendDirectly(this.socket, parts) : parts) {
+    // Where nobody is there any more, it is the socket that finds out, also one of which nothing is read just now.
+    const rest = this.queue.length === 0 ? (sendDirectly(this.socket, parts) ?? parts) : parts
+    for (const part of rest) {
       if (part.length === 0) continue
       this.queue.push(part)
       this.givenInAll += part.length

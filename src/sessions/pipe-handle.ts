@@ -66,15 +66,18 @@ export function goOnReceiving(socket: Socket): void {
   pipe.readStart()
 }
 
-/** Sends without the socket's own queue, which has to be empty, and returns what the kernel did not take at once. */
-export function sendDirectly(socket: Socket, parts: readonly Buffer[]): readonly Buffer[] {
+/**
+ * Sends without the socket's own queue, which has to be empty. Returns what the kernel did not take at once; null where nobody
+ * is there any more to take anything, which the socket will say, too.
+ */
+export function sendDirectly(socket: Socket, parts: readonly Buffer[]): readonly Buffer[] | null {
   const pipe = pipeOf(socket)
-  if (pipe === null) return parts
+  if (pipe === null) return null
   let taken: number
   try {
     taken = writevSync(pipe.fd, parts)
-  } catch {
-    return parts // it is full, or broken, which the socket will say
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === 'EAGAIN' ? parts : null
   }
   return parts.map((part) => {
     const rest = part.subarray(taken)

@@ -16,7 +16,7 @@ const whoIs = async (cookie: string) => {
 
 test('the link holds the token behind #; it signs a browser in by a cookie that no script can read', async () => {
   const token = await trial.ownersToken()
-  expect(trial.link).toBe(`${trial.http.url}/#token=${token}`)
+  expect(trial.controller.consoleLink).toBe(`${trial.http.url}/#token=${token}`)
   const { status, headers, text } = await trial.send('/console/session', { method: 'POST', body: { token } })
   expect([status, text]).toEqual([204, ''])
   const [set] = headers['set-cookie'] as string[]

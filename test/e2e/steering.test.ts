@@ -1,8 +1,11 @@
 import { readFile } from 'node:fs/promises'
 import type { Browser } from 'playwright-core'
-import { afterAll, beforeAll, expect, test } from 'vitest'
+import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest'
+import { openController } from '../../src/embedded.ts'
+import { backup } from '../support/backup.ts'
 import { openBrowser, WatchedPage } from '../support/browser.ts'
 import { ConsoleHost, rowsOf, visit } from '../support/console/console-host.ts'
+import { Host } from '../support/host.ts'
 
 // What a person does on the console's pages, each with a real controller and a real browser.
 
@@ -158,4 +161,57 @@ test('a state or a transition that is clicked says what it does, and which recor
   await visit(page, `journal?at=${seq}`)
   await page.getByRole('heading', { level: 2, name: `Record ${seq}:` }).waitFor()
   await isWithoutFault()
+})
+
+test('a terminal that was scrolled back stands where it stood when its page is loaded anew', async () => {
+  const { place, page, isWithoutFault } = await opened('terminals')
+  await place.session('seq 1 500; exec cat')
+  await visit(page, 'terminals?daemon=main&session=work')
+  const rows = page.locator('.xterm-rows')
+  await rows.getByText('500', { exact: true }).waitFor()
+  const topLine = () => rows.locator('div').first().innerText()
+  await page.locator('.xterm-helper-textarea').focus()
+  for (const _ of [1, 2, 3]) await page.keyboard.press('Shift+PageUp')
+  await expect.poll(async () => Number(await topLine())).toBeLessThan(450)
+  const seen = await topLine()
+  await page.reload()
+  await expect.poll(topLine).toBe(seen)
+  await isWithoutFault()
+})
+
+test("a host's own procedure is drawn beside the page, and followed like the controller's own", async () => {
+  const host = await Host.make({ bundled: null })
+  onTestFinished(() => host[Symbol.asyncDispose]())
+  let attempts = 0
+  const copy = async () => {
+    attempts += 1
+    if (attempts === 1) throw new Error('no room')
+    return 3
+  }
+  await using controller = await openController({
+    home: host.home,
+    config: host.config(),
+    schedule: false,
+    procedures: [{ machine: backup, effects: { copy } }],
+    console: { port: 0 },
+  })
+  const watched = await WatchedPage.open(browser)
+  const { page } = watched
+  await page.goto(controller.consoleLink!)
+  await page.getByText('Live', { exact: true }).waitFor()
+  const { run } = await controller.procedures.start('nightly-backup', {
+    key: 'data',
+    input: { folder: '/data' },
+    busy: 'refuse',
+  })
+  await visit(page, 'charts/nightly-backup')
+  await page.getByText('Copies a folder, and tries again when it is told to.').first().waitFor()
+  const lit = page.locator('.drawing svg.statechart .state.active')
+  await lit.getByText('waiting', { exact: true }).waitFor()
+  // Every state has its place, and is where it was drawn.
+  expect(await page.locator('.drawing [data-state]').count()).toBeGreaterThanOrEqual(4)
+  await controller.procedures.send(run, { type: 'again' })
+  await lit.getByText('kept', { exact: true }).waitFor()
+  expect(await watched.barriers()).toEqual([])
+  expect(watched.errors).toEqual([])
 })

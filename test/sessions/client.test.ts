@@ -665,6 +665,29 @@ describe('input', () => {
   })
 })
 
+describe('input that nobody was there to take', () => {
+  test('is given to the next daemon', async () => {
+    daemon.add('a')
+    const client = await connected()
+    const session = await client.session('a')
+    daemon.cut()
+    await Promise.all([session.write('one '), session.write('two')])
+    await eventually(() => daemon.sessions.get('a')!.input.toString() === 'one two')
+  })
+
+  test('also by a client that receives nothing because a consumer lags', async () => {
+    daemon.add('a')
+    const client = await connected()
+    const session = await client.session('a')
+    const output = session.output()
+    await Promise.all([output.next(), daemon.print('a', numbered(0, 2 * 1024 * 1024))])
+    await new Promise((resolve) => setTimeout(resolve, 100))
+    daemon.cut()
+    await session.write('next')
+    await eventually(() => daemon.sessions.get('a')!.input.toString() === 'next')
+  })
+})
+
 describe('a consumer that is slow', () => {
   const printed = numbered(0, 4 * 1024 * 1024)
 

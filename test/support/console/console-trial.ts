@@ -26,15 +26,14 @@ export class ConsoleTrial implements AsyncDisposable {
     private readonly options: Partial<ControllerOptions>,
     public controller: Controller,
     public http: HttpServer,
-    /** What opens the console. */
-    public link: string,
   ) {}
 
   static async make(limits: Partial<HttpLimits> = {}, options: Partial<ControllerOptions> = {}): Promise<ConsoleTrial> {
     const host = await Host.make({ bundled: null })
     const http = await HttpServer.listen({ port: 0, limits })
     const controller = await host.open(options)
-    return new ConsoleTrial(host, http.port, options, controller, http, await http.serve(controller))
+    await http.serve(controller)
+    return new ConsoleTrial(host, http.port, options, controller, http)
   }
 
   /** Closes the controller, and opens the home anew at the same address. */
@@ -42,7 +41,7 @@ export class ConsoleTrial implements AsyncDisposable {
     await this.controller.close()
     this.http = await HttpServer.listen({ port: this.port })
     this.controller = await this.host.open(this.options)
-    this.link = await this.http.serve(this.controller)
+    await this.http.serve(this.controller)
   }
 
   async ownersToken(): Promise<string> {
