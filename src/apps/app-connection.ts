@@ -9,6 +9,7 @@ import { type ChildSpec, exitOf, pipesOf, startChild, stopChild } from '../runti
 import { lastOutput, reasonIn } from '../runtime/output.ts'
 import { abortable, pause } from '../runtime/pause.ts'
 import { Catalog, kinds } from './catalog.ts'
+import { judgesNothing } from './judges-nothing.ts'
 import { PipeTransport } from './pipe-transport.ts'
 
 export interface AppStart {
@@ -75,7 +76,10 @@ export class AppConnection {
       await stopChild(child)
       return AppConnection.open(start)
     }
-    const client = new Client({ name: 'instar', version: packageVersion }, { capabilities: {} })
+    const client = new Client(
+      { name: 'instar', version: packageVersion },
+      { capabilities: {}, jsonSchemaValidator: judgesNothing },
+    )
     const connection = new AppConnection(name, child, client, { ...release, pid: child.pid, key: child.key })
     const transport = new PipeTransport(pipes.stdout, pipes.stdin)
     try {

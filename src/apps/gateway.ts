@@ -24,6 +24,7 @@ import {
 } from '@modelcontextprotocol/sdk/types.js'
 import { packageVersion } from '../package-info.ts'
 import { type Kind, kinds, type Listed, shownNames } from './catalog.ts'
+import { judgesNothing } from './judges-nothing.ts'
 import type { Slot } from './slot.ts'
 
 /** The apps of a workspace as the gateway sees them. */
@@ -56,6 +57,7 @@ export class Gateway {
         completions: {},
         logging: {},
       },
+      jsonSchemaValidator: judgesNothing,
     },
   )
   private readonly following = new Map<Slot, () => void>()
