@@ -73,6 +73,8 @@ export const appInstall = setup({
 }).createMachine({
   id: 'app-install',
   version: '1',
+  description:
+    'Gives one workspace an app, in the version that the organisation has, or has it run otherwise; or leaves all as it was.',
   context: ({ input }) => ({
     // The pure transition function asks for a context without input now and then, and throws the result away.
     app: input?.app ?? '',

@@ -210,6 +210,7 @@ export const appInstance = setup({
 }).createMachine({
   id: 'app-instance',
   version: '1',
+  description: 'The one process of an app in one workspace: keeps it running, and replaces it without losing a call.',
   context: ({ input }) => ({
     // The pure transition function asks for a context without input now and then, and throws the result away.
     app: input?.app ?? '',

@@ -42,6 +42,8 @@ export const appPin = setup({
 }).createMachine({
   id: 'app-pin',
   version: '1',
+  description:
+    'Has an app stay at the version that the organisation has, with a note for whoever wonders; or lets it go.',
   context: ({ input }) => ({ app: input?.app ?? '', pin: input?.pin ?? null, failure: null }),
   output: ({ context: { failure } }) => ({ failure }),
   initial: 'pinning',

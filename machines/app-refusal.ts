@@ -28,6 +28,8 @@ export const appRefusal = setup({
 }).createMachine({
   id: 'app-refusal',
   version: '1',
+  description:
+    'That somebody was refused, so that it stands in the journal. Nothing was looked at for it, and nothing is done.',
   context: ({ input }) => ({
     action: input?.action ?? '',
     role: input?.role ?? null,

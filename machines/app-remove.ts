@@ -41,6 +41,7 @@ export const appRemove = setup({
 }).createMachine({
   id: 'app-remove',
   version: '1',
+  description: 'Takes an app from one workspace. What it keeps there stays.',
   context: ({ input }) => ({ app: input?.app ?? '', workspace: input?.workspace ?? '', failure: null }),
   output: ({ context: { app, workspace, failure } }) => ({
     app,

@@ -180,6 +180,8 @@ export const appUpgrade = setup({
 }).createMachine({
   id: 'app-upgrade',
   version: '1',
+  description:
+    "Raises an app's version for the organisation and carries it into every workspace; or leaves each with what it had.",
   context: ({ input }) => ({
     // The pure transition function asks for a context without input now and then, and throws the result away.
     app: input?.app ?? '',

@@ -94,6 +94,7 @@ export const daemonHandoff = setup({
 }).createMachine({
   id: 'daemon-handoff',
   version: '1',
+  description: "The predecessor's side of replacing a session daemon while its terminals run.",
   context: ({ input }) => ({
     // The pure transition function asks for a context without input now and then, and throws the result away.
     name: input?.name ?? '',

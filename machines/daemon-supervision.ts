@@ -293,6 +293,8 @@ export const daemonSupervision = setup({
 }).createMachine({
   id: 'daemon-supervision',
   version: '1',
+  description:
+    "The controller's side of one session daemon: adopts or starts it, updates it, and stops it only when asked.",
   context: ({ input }) => ({
     // The pure transition function asks for a context without input now and then, and throws the result away.
     name: input?.name ?? '',

@@ -92,6 +92,8 @@ export const daemonTakeover = setup({
 }).createMachine({
   id: 'daemon-takeover',
   version: '1',
+  description:
+    'How a daemon comes to own its sessions: from a predecessor, from a keeper after a crash, or with none yet.',
   context: ({ input }) => ({
     // The pure transition function asks for a context without input now and then, and throws the result away.
     name: input?.name ?? '',

@@ -159,6 +159,8 @@ export const pluginInstall = setup({
 }).createMachine({
   id: 'plugin-install',
   version: '1',
+  description:
+    'Puts one version of a plugin on a target in place of the one that is live there, or leaves that live and says why.',
   context: ({ input }) => ({
     // The pure transition function asks for a context without input now and then, and throws the result away.
     plugin: input?.plugin ?? '',

@@ -56,6 +56,7 @@ export const pluginRemove = setup({
 }).createMachine({
   id: 'plugin-remove',
   version: '1',
+  description: 'Takes a plugin away from a target, and then the trees that it had there.',
   context: ({ input }) => ({
     // The pure transition function asks for a context without input now and then, and throws the result away.
     plugin: input?.plugin ?? '',

@@ -108,6 +108,7 @@ export const pluginSet = setup({
 }).createMachine({
   id: 'plugin-set',
   version: '1',
+  description: 'Several plugins that belong together: all of them are put into service on one target, or none is.',
   context: ({ input }) => ({
     // The pure transition function asks for a context without input now and then, and throws the result away.
     target: input?.target ?? '',

@@ -56,6 +56,7 @@ export const runtimeAdjust = setup({
 }).createMachine({
   id: 'runtime-adjust',
   version: '1',
+  description: "Carries out one thing that a person asked of a runtime's releases, so that it stands in the journal.",
   context: ({ input }) => ({
     runtime: input?.runtime ?? '',
     adjustment: input?.adjustment ?? { kind: 'prune' },

@@ -275,6 +275,7 @@ export const runtimeLaunch = setup({
 }).createMachine({
   id: 'runtime-launch',
   version: '1',
+  description: 'Runs the best version there is, watches it, and goes back by itself when it fails.',
   context: ({ input }) => ({
     // The pure transition function asks for a context without input now and then, and throws the result away.
     runtime: input?.runtime ?? '',

@@ -149,6 +149,8 @@ export const runtimeUpdate = setup({
 }).createMachine({
   id: 'runtime-update',
   version: '1',
+  description:
+    'Puts the newest acceptable version beside the one in use and points the next launch at it, or says why not.',
   context: ({ input }) => ({
     // The pure transition function asks for a context without input now and then, and throws the result away.
     runtime: input?.runtime ?? '',

@@ -47,6 +47,8 @@ export const workspaceAdjust = setup({
 }).createMachine({
   id: 'workspace-adjust',
   version: '1',
+  description:
+    'Adds a workspace, or takes one away with its processes and credentials; or sets or removes one of those.',
   context: ({ input }) => ({
     workspace: input?.workspace ?? '',
     kind: input?.kind ?? 'add',

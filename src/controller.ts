@@ -54,13 +54,13 @@ import { ManagedAccess } from './managed-access.ts'
 import { ManagedApps, ManagedWorkspaces } from './managed-apps.ts'
 import { ManagedCredentials } from './managed-credentials.ts'
 import type { ManagedDaemon } from './managed-daemon.ts'
-import { ManagedPlugins } from './managed-plugins.ts'
+import { isOfPlugins, ManagedPlugins } from './managed-plugins.ts'
 import { ManagedRuntime, type RuntimeStatus } from './managed-runtime.ts'
 import type { ManagedSessions } from './managed-sessions.ts'
 import { didYouMean } from './nearest.ts'
 import { packageVersion } from './package-info.ts'
 import { Targets } from './plugins/targets.ts'
-import { assertOwnNames, Procedures } from './procedures.ts'
+import { checkedProcedures, Procedures } from './procedures.ts'
 import { ReleaseStore } from './releases/store.ts'
 import type { Notice } from './run/apply.ts'
 import type { AnyFlow } from './run/flow.ts'
@@ -138,8 +138,8 @@ export interface CloseOptions {
  *   was started then.
  */
 export async function openController(options: ControllerOptions): Promise<Controller> {
-  const { signal, procedures = [] } = options
-  assertOwnNames(procedures)
+  const { signal } = options
+  const procedures = checkedProcedures(options.procedures ?? [])
   const logger = harmless(options.logger ?? silent)
   const config = typeof options.config === 'string' ? await loadConfig(options.config) : options.config
   const home = await openHome(options.home ?? (await resolveHome(undefined)))
@@ -152,7 +152,7 @@ export async function openController(options: ControllerOptions): Promise<Contro
   })
   try {
     signal?.throwIfAborted()
-    return await Controller.recover(home.path, config, journal, logger, options)
+    return await Controller.recover(home.path, config, journal, logger, { ...options, procedures })
   } catch (error) {
     await journal.close().catch(() => {}) // the first error is the one to report
     throw error
@@ -203,7 +203,7 @@ export class Controller implements AsyncDisposable {
     procedures: readonly AnyFlow[],
   ) {
     this.procedures = new Procedures(procedures, interpreter)
-    const appsHost = { interpreter, world: appWorld, policy: config.apps.policy }
+    const appsHost = { interpreter, world: appWorld, policy: config.apps.policy, observing }
     this.apps = new ManagedApps(appsHost)
     this.workspaces = new ManagedWorkspaces(appsHost)
     this.access = new ManagedAccess({ interpreter, access: appWorld.access, workspaces: appWorld.workspaces })
@@ -605,9 +605,7 @@ async function sweep(interpreter: Interpreter, store: ReleaseStore, home: string
 }
 
 async function sweepPlugins(interpreter: Interpreter, store: ReleaseStore): Promise<void> {
-  const active = interpreter
-    .list()
-    .filter(({ status, machine }) => status === 'active' && machine.startsWith('plugin-'))
+  const active = interpreter.list().filter(({ status, machine }) => status === 'active' && isOfPlugins(machine))
   const installing = new Set(active.flatMap(({ context }) => pluginsOf(context)))
   await sweepStore(store, installing)
 }

@@ -2,6 +2,7 @@ import { loadConfig } from './config.ts'
 import { serveControl } from './control/serve.ts'
 import { type Controller, type ControllerOptions, openController as open } from './controller.ts'
 import type { HttpServer } from './http/server.ts'
+import { harmless, silent } from './logger.ts'
 
 export interface EmbeddedOptions extends ControllerOptions {
   /** Let the command line reach this controller through the home's control socket. Default true. */
@@ -26,9 +27,10 @@ export interface EmbeddedOptions extends ControllerOptions {
  *   `HTTP_PORT_TAKEN`, `HTTP_UNUSABLE`. Nothing was started then.
  */
 export async function openController(options: EmbeddedOptions): Promise<Controller> {
-  const { serve = true, console = false, logger, observe = false } = options
+  const { serve = true, console = false, observe = false } = options
   const config = typeof options.config === 'string' ? await loadConfig(options.config) : options.config
-  const log = (message: string) => logger?.debug({}, message)
+  const logger = harmless(options.logger ?? silent)
+  const log = (message: string) => logger.debug({}, message)
   // It has its port before there is a controller: where that is taken, nothing has been begun.
   const http =
     console === false || observe ? null : await listen(console === true ? config.console.port : console.port, log)
@@ -39,7 +41,7 @@ export async function openController(options: EmbeddedOptions): Promise<Controll
     await http?.serve(controller)
     return controller
   } catch (error) {
-    await controller?.close({ leaveRunning: true })
+    await controller?.close({ leaveRunning: true }).catch(() => {}) // the first error is the one to report
     await http?.close()
     throw error
   }

@@ -52,7 +52,8 @@ export interface AppConfiguring extends Asked, Partial<AppInstall> {
 export interface InstanceStatus {
   readonly workspace: string
   readonly version: string
-  readonly state: 'serving' | 'starting' | 'dead'
+  /** `stopped`: nobody would have it run, because no controller does. */
+  readonly state: 'serving' | 'starting' | 'stopped' | 'dead'
   readonly pid: number | null
   /** Why it is not serving, or ended last. */
   readonly failure: Failure | null
@@ -105,6 +106,8 @@ export interface AppsHost {
   readonly interpreter: Interpreter
   readonly world: AppWorld
   readonly policy: UpgradeInput['policy']
+  /** Nothing is started. */
+  readonly observing: boolean
 }
 
 /** The apps of an organisation, through runs of their machines. */
@@ -411,7 +414,8 @@ export class ManagedApps {
     // A run goes on in the next controller, its process does not: that ended with the one before.
     const pid = process !== null && this.host.world.desk.connections.has(process.key) ? process.pid : null
     const isServing = pid !== null && run.tags?.includes('serving')
-    const state = isServing ? 'serving' : run.value === 'dead' ? 'dead' : 'starting'
+    const otherwise = this.host.observing ? 'stopped' : 'starting'
+    const state = isServing ? 'serving' : run.value === 'dead' ? 'dead' : otherwise
     return { workspace: place.workspace, version: release.version, state, pid, failure }
   }
 

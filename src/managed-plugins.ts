@@ -1,6 +1,7 @@
 import type {
   InstallInput,
   InstallResult,
+  MachineName,
   PackageOffer,
   ReleaseRef,
   RemoveResult,
@@ -28,6 +29,7 @@ import type { Shelf, Surveyed, Target } from './plugins/target.ts'
 import type { Targets } from './plugins/targets.ts'
 import { concluded } from './run/concluded.ts'
 import type { Interpreter } from './run/interpreter.ts'
+import { machineName } from './run/record.ts'
 import { outputOf, type RunState } from './run/run.ts'
 import { until } from './run/until.ts'
 import type { Schedule } from './runtime/schedule.ts'
@@ -426,9 +428,14 @@ const isOver = ({ status }: RunState) => status !== 'active'
 
 const keyOf = (plugin: string, { address }: Place) => `${address} ${plugin}`
 
+const pluginMachines: readonly MachineName[] = ['plugin-install', 'plugin-remove', 'plugin-set']
+
+/** Whether the runs of a machine, `name@version`, work on plugins. */
+export const isOfPlugins = (machine: string) => (pluginMachines as readonly string[]).includes(machineName(machine))
+
 /** What a run of a plugin machine works on, as `keyOf` says it. */
 function placesOf(machine: string, context: unknown): string[] {
-  if (!machine.startsWith('plugin-')) return []
+  if (!isOfPlugins(machine)) return []
   const { target, plugin, members } = context as InstallInput & Partial<SetResult>
   return (members ?? [{ plugin }]).map((one) => `${target} ${one.plugin}`)
 }

@@ -4,7 +4,7 @@ import { existsSync } from 'node:fs'
 import { createServer, type Server } from 'node:net'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
-import { afterEach, beforeEach, expect, test } from 'vitest'
+import { afterEach, beforeEach, expect, onTestFinished, test } from 'vitest'
 import type { Controller } from '../src/controller.ts'
 import { type EmbeddedOptions, openController } from '../src/embedded.ts'
 import { dist, Host } from './support/host.ts'
@@ -40,6 +40,7 @@ test('a host serves the console of its controller, and nothing of it is left whe
   expect((await ask({})).status).toBe(401)
   await controller.close()
   await expect(ask({})).rejects.toThrow('fetch failed')
+  expect([controller.url, controller.consoleLink]).toEqual([null, null])
   expect(existsSync(join(host.home, 'console.token'))).toBe(false)
 })
 
@@ -55,9 +56,9 @@ test('where its port is taken, nothing has been begun', async () => {
   const other: Server = createServer().listen(0, '127.0.0.1')
   await once(other, 'listening')
   const { port } = other.address() as { port: number }
+  onTestFinished(() => void other.close())
   await expect(opened({ console: { port } })).rejects.toMatchObject({ code: 'HTTP_PORT_TAKEN' })
   expect(existsSync(host.home)).toBe(false)
-  other.close()
 })
 
 test('where the home cannot be opened, its port is free again', async () => {

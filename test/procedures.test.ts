@@ -17,6 +17,7 @@ const served = (copy: Copy) => ({ procedures: [{ machine: backup, effects: { cop
 const codeOf = (error: unknown) => (error as { code?: string }).code
 
 const input = { folder: '/data' }
+const patience = { timeout: 20_000 }
 
 test('a procedure runs to its end: in the journal, by its key, and told to who listens', async () => {
   const controller = await host.open(served(async () => 7))
@@ -66,12 +67,40 @@ test('one that failed waits, and takes an event; nobody has two of one key', asy
   )
   const start = { key: 'data', input, busy: 'refuse' } as const
   const { run } = await controller.procedures.start('nightly-backup', start)
-  await expect.poll(() => controller.procedures.active('nightly-backup', 'data')?.value).toBe('waiting')
+  await expect.poll(() => controller.procedures.active('nightly-backup', 'data')?.value, patience).toBe('waiting')
   await expect(controller.procedures.start('nightly-backup', start)).rejects.toMatchObject({ code: 'RUN_BUSY' })
   expect(controller.procedures.active('nightly-backup', 'other')).toBeUndefined()
   await controller.procedures.send(run, { type: 'again' })
   expect((await controller.procedures.ended(run)).output).toEqual({ bytes: 3 })
   await expect(controller.procedures.send(run, { type: 'again' })).rejects.toMatchObject({ code: 'RUN_ENDED' })
+})
+
+test('nobody changes what a run holds: neither who looks at it nor its effects', async () => {
+  const asked: unknown[] = []
+  const controller = await host.open(
+    served(async (folder) => {
+      asked.push(folder)
+      return 1
+    }),
+  )
+  const { procedures } = controller
+  const begun = await procedures.start('nightly-backup', { key: 'data', input, busy: 'refuse' })
+  const seen = [begun, procedures.active('nightly-backup', 'data'), await procedures.ended(begun.run)]
+  for (const state of seen) expect(Object.isFrozen(state!.context)).toBe(true)
+  expect(asked).toEqual([input])
+  expect(Object.isFrozen(asked[0])).toBe(true)
+})
+
+test('a procedure may be called like those of plugins, and is none of them', async () => {
+  const machine = backupNamed('plugin-backup')
+  const procedures = [{ machine, effects: { copy: async () => Promise.reject(new Error('no room')) } }]
+  const first = await host.open({ procedures })
+  await first.procedures.start('plugin-backup', { key: 'data', input, busy: 'refuse' })
+  expect(await first.plugins.list()).toEqual([])
+  await first.close()
+  const second = await host.open({ procedures })
+  expect(await second.plugins.list()).toEqual([])
+  expect(second.procedures.active('plugin-backup', 'data')).toBeDefined()
 })
 
 test("a name that is wrong is told the nearest; the controller's own runs have verbs of their own", async () => {
@@ -93,13 +122,25 @@ test("a name that is wrong is told the nearest; the controller's own runs have v
 
 test('a definition that cannot be, or has a name that is taken, is refused before there is a home', async () => {
   const taken = "of Instar's own"
+  const served = { effects: { copy: async () => 1 } }
   for (const [name, why] of [
     ['runtime-launch', taken],
     ['daemon-handoff', taken],
     ['nightly backup', 'no name'],
   ] as const) {
-    const opening = host.open({ procedures: [{ machine: backupNamed(name), effects: { copy: async () => 1 } }] })
-    await expect(opening).rejects.toMatchObject({ code: 'MACHINE_INVALID', message: expect.stringContaining(why) })
+    for (const flow of [
+      { machine: backupNamed(name), ...served },
+      { machine: backup, retired: [backupNamed(name)], ...served },
+    ])
+      await expect(host.open({ procedures: [flow] })).rejects.toMatchObject({
+        code: 'MACHINE_INVALID',
+        message: expect.stringContaining(why),
+      })
   }
+  const unserved = host.open({ procedures: [{ machine: backup, effects: {} }] })
+  await expect(unserved).rejects.toMatchObject({
+    code: 'MACHINE_INVALID',
+    message: "nightly-backup@1: no function serves the effect 'copy'",
+  })
   expect(existsSync(host.home)).toBe(false)
 })

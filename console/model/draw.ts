@@ -17,13 +17,13 @@ const withinMs = 60_000
  */
 export async function draw(description: MachineDescription): Promise<string> {
   const worker = new Worker(engineUrl)
-  const engine = new (Elk as unknown as ElkConstructor)({ workerFactory: () => worker })
   let late: ReturnType<typeof setTimeout> | undefined
   const failed = new Promise<never>((_, reject) => {
-    worker.onerror = () => reject(new Error('the layout engine cannot be loaded'))
+    worker.onerror = () => reject(new Error('the layout engine cannot be loaded, or failed'))
     late = setTimeout(() => reject(new Error('no layout was found in a minute')), withinMs)
   })
   try {
+    const engine = new (Elk as unknown as ElkConstructor)({ workerFactory: () => worker })
     const laidOut = await Promise.race([layout(description, engine), failed])
     return withoutStyle(toSvg(laidOut, { title: `Statechart of ${description.id}` }))
   } catch (error) {

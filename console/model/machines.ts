@@ -1,26 +1,36 @@
 import { signal } from '@preact/signals'
 import { ask, askText } from './api.ts'
-import type { Failed, MachineTold } from './contract.ts'
+import type { Failed, Hello, MachineTold } from './contract.ts'
 import { inertDrawing } from './inert-drawing.ts'
+import { hello } from './live.ts'
 
 export const machines = signal<readonly MachineTold[] | null>(null)
 export const machinesFailure = signal<Failed | null>(null)
 
-let loading: Promise<void> | null = null
+/** By whom they were told. */
+let teller: Hello | null = null
 
-/** Loads every machine's description, once. */
-export function loadMachines(): Promise<void> {
-  loading ??= ask<readonly MachineTold[]>('/console/machines').then(
-    (told) => {
-      machines.value = told
-      machinesFailure.value = null
-    },
-    (error) => {
-      loading = null
-      machinesFailure.value = error as Failed
-    },
-  )
-  return loading
+/** Loads every machine's description, once from each controller that is met: a host's own may be others after a restart. */
+export async function loadMachines(): Promise<void> {
+  const asked = hello.peek()
+  if (asked !== null && asked === teller) return
+  teller = asked
+  try {
+    const told = await ask<readonly MachineTold[]>('/console/machines')
+    machines.value = told.map(asKnown)
+    machinesFailure.value = null
+  } catch (error) {
+    teller = null
+    machinesFailure.value = error as Failed
+  }
+}
+
+/** What is as it was stays the same object, with its drawing. */
+function asKnown(told: MachineTold): MachineTold {
+  const known = machineNamed(told.name)
+  if (known !== undefined && JSON.stringify(known) === JSON.stringify(told)) return known
+  drawings.delete(told.name)
+  return told
 }
 
 export function machineNamed(name: string): MachineTold | undefined {

@@ -32,6 +32,23 @@ export function eventText(type: string): string {
   return delay === undefined ? type.replace(/^xstate\./, '') : `after ${delay}${/^\d+$/.test(delay) ? ' ms' : ''}`
 }
 
+/** What there is of `parts`, each as a sentence: a reason ends without a full stop. */
+export function sentences(...parts: readonly (string | false | null | undefined)[]): string {
+  const said = parts.filter((part): part is string => typeof part === 'string' && part !== '')
+  return said.map((part) => (/[.!?]$/.test(part) ? part : `${part}.`)).join(' ')
+}
+
+/** Why something did not go as wanted: `the registry has no tint@9 [VERSION_NOT_FOUND]`. */
+export function reasonText({
+  reason,
+  code,
+}: {
+  readonly reason?: string | undefined
+  readonly code?: string | undefined
+}): string {
+  return [reason, code && `[${code}]`].filter(Boolean).join(' ')
+}
+
 /** `app-upgrade` as `App upgrade`. */
 export function titleText(name: string): string {
   const words = name.replaceAll('-', ' ')

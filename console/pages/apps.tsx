@@ -8,7 +8,7 @@ import { runNow } from '../model/moments.ts'
 import { refusalOf, roleText, visitorNow } from '../model/permissions.ts'
 import { linkTo, route } from '../model/route.ts'
 import { type UnderWay, underWay } from '../model/under-way.ts'
-import { plural } from '../model/wording.ts'
+import { plural, reasonText } from '../model/wording.ts'
 import { ActionButton } from '../view/button.tsx'
 import { Confirm } from '../view/confirm.tsx'
 import { Badge, Card, Empty, Facts, NotForRole, Sideways } from '../view/parts.tsx'
@@ -178,10 +178,11 @@ function App({ status: one, check }: { readonly status: AppStatus; readonly chec
   )
 }
 
-function saidOf({ app, outcome, to, reason, code }: VerbResult<'app.upgrade'>): Said {
+function saidOf(result: VerbResult<'app.upgrade'>): Said {
+  const { app, outcome, to } = result
   const isGood = outcome === 'upgraded' || outcome === 'current'
   const text = `${app}: ${outcome}${to === null ? '' : ` ${to}`}`
-  return { kind: isGood ? 'good' : 'bad', text, hint: [reason, code && `[${code}]`].filter(Boolean).join(' ') }
+  return { kind: isGood ? 'good' : 'bad', text, hint: reasonText(result) }
 }
 
 interface Result extends WorkspaceStep {
@@ -253,7 +254,7 @@ function Results({
   )
 }
 
-const states = { serving: 'good', starting: 'live', dead: 'bad' } as const
+const states = { serving: 'good', starting: 'live', stopped: 'plain', dead: 'bad' } as const
 
 function Workspaces({ app, workspaces }: { readonly app: string; readonly workspaces: readonly InstanceStatus[] }) {
   if (workspaces.length === 0) return <p class="quiet">No workspace has it.</p>

@@ -2,7 +2,7 @@ import { useSignal } from '@preact/signals'
 import { useEffect, useMemo } from 'preact/hooks'
 import { activeIds } from '../../src/diagram/active-ids.ts'
 import type { EdgeDescription, MachineTold } from '../model/contract.ts'
-import { records, runs, status } from '../model/live.ts'
+import { hello, records, runs, status } from '../model/live.ts'
 import { loadMachines, machineNamed, machines, machinesFailure } from '../model/machines.ts'
 import { type Passage, passagesOf } from '../model/passage.ts'
 import { go, linkTo, route } from '../model/route.ts'
@@ -14,7 +14,7 @@ import { Badge, Card, Empty, Facts, Failure, Loading } from '../view/parts.tsx'
 
 /** Every machine as a statechart, with what its runs do in it. */
 export function Charts() {
-  useEffect(() => void loadMachines(), [])
+  useEffect(() => void loadMachines(), [hello.value])
   if (machinesFailure.value !== null)
     return <Failure what="The statecharts could not be loaded;" failure={machinesFailure.value} />
   if (machines.value === null) return <Loading what="the statecharts" />

@@ -5,7 +5,7 @@ import { status } from '../model/live.ts'
 import { ownersOnly } from '../model/permissions.ts'
 import { nameOf } from '../model/runs.ts'
 import { underWay } from '../model/under-way.ts'
-import { plural } from '../model/wording.ts'
+import { plural, reasonText, sentences } from '../model/wording.ts'
 import { ActionButton } from '../view/button.tsx'
 import { Confirm } from '../view/confirm.tsx'
 import { Badge, Card, Empty, Facts, NotForRole } from '../view/parts.tsx'
@@ -107,7 +107,7 @@ function Install({ refusal }: { readonly refusal: string | null }) {
     const done = await act('plugin-install', 'plugin.install', params, ({ plugins: [one] }) => ({
       kind: one?.outcome === 'installed' || one?.outcome === 'current' ? 'good' : 'bad',
       text: `${one?.plugin ?? wanted}: ${one?.outcome} ${one?.version ?? ''}`,
-      hint: [one?.reason, one?.hint, one?.change && `Whoever has it loaded: ${one.change}`].filter(Boolean).join(' '),
+      hint: sentences(reasonText(one ?? {}), one?.hint, one?.change && `Whoever has it loaded: ${one.change}`),
     }))
     if (done !== undefined) spec.value = ''
   }

@@ -7,6 +7,7 @@ import { runNow } from '../model/moments.ts'
 import { ownersOnly } from '../model/permissions.ts'
 import { linkTo } from '../model/route.ts'
 import { activeRun, underWay } from '../model/under-way.ts'
+import { reasonText } from '../model/wording.ts'
 import { ActionButton } from '../view/button.tsx'
 import { Confirm } from '../view/confirm.tsx'
 import { Badge, Card, Empty, Facts, NotForRole } from '../view/parts.tsx'
@@ -51,7 +52,7 @@ function Runtime({ runtime }: { readonly runtime: RuntimeStatus }) {
         checked[outcome]?.(version) ?? {
           kind: 'bad',
           text: `${outcome}: ${version ?? name}`,
-          hint: `${reason ?? ''} ${code ?? ''}`,
+          hint: reasonText({ reason, code }),
         }
       )
     })

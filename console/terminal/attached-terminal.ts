@@ -50,7 +50,8 @@ export class AttachedTerminal {
     readonly session: SessionInfo,
   ) {
     this.liveFrom = session.offset
-    this.place = JSON.parse(sessionStorage.getItem(this.placeKey) ?? 'null')
+    this.place = placeIn(sessionStorage.getItem(this.placeKey))
+    sessionStorage.removeItem(this.placeKey)
     this.terminal = new Terminal({
       documentOverride: strictDocument(),
       scrollback: scrollbackLines,
@@ -150,6 +151,7 @@ export class AttachedTerminal {
   private hear(told: Told): void {
     if (told.attached) {
       if (this.offset === null) this.drawn = told.attached.offset
+      this.passPlace()
       this.offset = told.attached.offset
       this.state.value = 'attached'
       this.tellSize()
@@ -158,6 +160,7 @@ export class AttachedTerminal {
       const { from, to } = told.gap
       this.offset = to
       this.drawn += to - from
+      this.passPlace()
       // Of our own making, and the only thing here that no program has printed.
       if (from > 0) this.terminal.write(`\r\n\x1b[0;2m[${to - from} bytes are not kept any more]\x1b[0m\r\n`)
     }
@@ -201,16 +204,21 @@ export class AttachedTerminal {
 
   private keepPlace(): void {
     const { baseY, viewportY } = this.terminal.buffer.active
-    const place: Place = { drawn: this.drawn, linesAbove: baseY - viewportY }
+    const place = this.place ?? { drawn: this.drawn, linesAbove: baseY - viewportY }
     if (place.linesAbove > 0) sessionStorage.setItem(this.placeKey, JSON.stringify(place))
-    else sessionStorage.removeItem(this.placeKey)
   }
 
   /** As far above the newest line as it was, when that was the newest. */
   private returnToPlace(): void {
     if (this.place === null || this.drawn < this.place.drawn) return
+    this.terminal.scrollToBottom()
     this.terminal.scrollLines(-this.place.linesAbove)
     this.place = null
+  }
+
+  /** What stood there is not kept any more. */
+  private passPlace(): void {
+    if (this.place !== null && this.drawn > this.place.drawn) this.place = null
   }
 
   /** Typed, or what the emulator answers a program that asks its terminal: not again where that is long past. */
@@ -234,6 +242,12 @@ interface Place {
   /** How many bytes of the session had been drawn. */
   readonly drawn: number
   readonly linesAbove: number
+}
+
+/** Whatever is stored for a page, anybody at its address may have written. */
+function placeIn(text: string | null): Place | null {
+  const [drawn, linesAbove] = /^\{"drawn":(\d{1,15}),"linesAbove":(\d{1,6})\}$/.exec(text ?? '')?.slice(1) ?? []
+  return drawn === undefined ? null : { drawn: Number(drawn), linesAbove: Number(linesAbove) }
 }
 
 /** What is pasted may be long; no part ends within a character. */

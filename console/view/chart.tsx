@@ -1,6 +1,6 @@
 import { useSignal } from '@preact/signals'
 import { useEffect, useRef } from 'preact/hooks'
-import { statechartStyle } from '../../src/diagram/svg.ts'
+import { edgeIds, statechartStyle } from '../../src/diagram/svg.ts'
 import type { Failed, MachineTold } from '../model/contract.ts'
 import { drawingOf } from '../model/machines.ts'
 import { Failure, Loading } from './parts.tsx'
@@ -43,7 +43,7 @@ export function Chart({ machine, active, taken = none, chosen = null, onChoose }
     return () => {
       isOver = true
     }
-  }, [machine.name])
+  }, [machine])
 
   useEffect(() => {
     const svg = drawing.value
@@ -54,7 +54,7 @@ export function Chart({ machine, active, taken = none, chosen = null, onChoose }
       element.classList.toggle('chosen', chosen !== null && 'state' in chosen && chosen.state === id)
     }
     for (const element of svg.querySelectorAll('[data-edges]')) {
-      const ids = element.getAttribute('data-edges')!.split(' ')
+      const ids = edgeIds(element.getAttribute('data-edges')!)
       element.classList.toggle(
         'taken',
         ids.some((id) => taken.has(id)),
@@ -70,7 +70,7 @@ export function Chart({ machine, active, taken = none, chosen = null, onChoose }
   const onClick = (event: MouseEvent) => {
     const target = event.target as Element
     const edges = target.closest('[data-edges]')?.getAttribute('data-edges')
-    if (edges) return onChoose?.({ edges: edges.split(' ') })
+    if (edges) return onChoose?.({ edges: edgeIds(edges) })
     const state = target.closest('[data-state]')?.getAttribute('data-state')
     if (state) onChoose?.({ state })
   }

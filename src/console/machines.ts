@@ -1,5 +1,5 @@
 import type { AnyStateMachine } from 'xstate'
-import { machines } from '../../machines/index.ts'
+import { type MachineName, machines } from '../../machines/index.ts'
 import { drawingOf } from '../diagram/drawing.ts'
 import { InstarError } from '../errors.ts'
 import { answerJson } from '../http/answer.ts'
@@ -38,15 +38,13 @@ export function machinesArea({ procedures }: Pick<Shown, 'procedures'>, gate: To
 
 async function described(procedures: Readonly<Record<string, AnyStateMachine>>) {
   const { describeMachine } = await import('../diagram/describe.ts')
-  const told = (name: string, machine: AnyStateMachine, svg: string | null) => {
+  const told = ([name, machine]: [string, AnyStateMachine]) => {
     const definition = describeMachine(machine)
     const { description = null } = definition.nodes[0]!
+    const svg = machine === machines[name as MachineName] ? `/console/machines/${name}.svg` : null
     return { name, title: titleOf(name), description, definition, svg }
   }
-  return [
-    ...Object.entries(procedures).map(([name, machine]) => told(name, machine, null)),
-    ...Object.entries(machines).map(([name, machine]) => told(name, machine, `/console/machines/${name}.svg`)),
-  ]
+  return Object.entries({ ...procedures, ...machines }).map(told)
 }
 
 const titleOf = (name: string) => `${name[0]!.toUpperCase()}${name.slice(1).replaceAll('-', ' ')}`

@@ -32,9 +32,11 @@ export function boxLines(
     ...insideLines(description, node).map(({ kind, text, edge }) => ({ style: kind, text, ...(edge && { edge }) })),
     ...onward.map((edge) => ({ style: `onward ${edge.kind}`, text: onwardText(description, edge), edge: edge.id })),
   ]
+  // What the whole machine is for is said beside its drawing.
+  const purpose = node.parent === null ? '' : (node.description ?? '')
   return [
     { style: 'title', text: node.key },
-    ...wrapped(node.description ?? '', boxTextWidth, measure.textSize).map((text) => ({ style: 'description', text })),
+    ...wrapped(purpose, boxTextWidth, measure.textSize).map((text) => ({ style: 'description', text })),
     ...lines.flatMap((line) => inLines(line, boxTextWidth)),
   ]
 }

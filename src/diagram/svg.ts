@@ -32,7 +32,8 @@ export const statechartStyle = `
  * Draws a laid-out statechart. Deterministic. Light or dark as the reader's system is, also inside `<img>`.
  *
  * A page that has it inline lights a state by the class `active` on the element whose `data-state` is the state's id
- * (see `activeIds`); transitions, where they are drawn and where they are written, have their ids in `data-edges`.
+ * (see `activeIds`); transitions, where they are drawn and where they are written, have their ids in `data-edges`,
+ * which `edgeIds` reads.
  *
  * Texts are given the width for which room was made, so that no other font can make them leave their box.
  */
@@ -148,7 +149,13 @@ const inset = ({ x, y, width, height }: Box, by: number) => ({
 })
 
 const edgesAttribute = (edges: readonly string[]) =>
-  edges.length > 0 ? ` data-edges="${escaped(edges.join(' '))}"` : ''
+  edges.length > 0 ? ` data-edges="${escaped(edges.map(withoutBlanks).join(' '))}"` : ''
+
+/** A state may have any name, and it is part of the ids of its transitions. */
+const withoutBlanks = (id: string) => id.replaceAll('%', '%25').replaceAll(' ', '%20')
+
+/** The ids in a `data-edges`. */
+export const edgeIds = (attribute: string) => attribute.split(' ').map(decodeURIComponent)
 
 const at = ({ x, y }: Point) => `${px(x)} ${px(y)}`
 

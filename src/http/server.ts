@@ -82,7 +82,10 @@ export class HttpServer implements AsyncDisposable {
 
   /** Begins to answer for a controller, until that is closed. Writes the token of the home's owner. */
   async serve(controller: Shown & Pick<Controller, 'beforeClose' | 'url' | 'consoleLink'>): Promise<void> {
-    controller.beforeClose(() => this.close())
+    controller.beforeClose(() => {
+      controller.url = controller.consoleLink = null
+      return this.close()
+    })
     const { limits, log } = this
     const gate = await TokenGate.open(controller, this.port, limits)
     this.gate = gate

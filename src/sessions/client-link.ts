@@ -73,6 +73,8 @@ export class Link {
   private failure: InstarError | null = null
   private readonly over: Promise<void>
   private tellOver!: () => void
+  /** The daemon is gone, and what it had said is heard to its end. */
+  private isEnding = false
   private room: Promise<void> | null = null
   private welcomed: ((answer: Welcome | InstarError) => void) | null = null
   /** What the daemon said about itself; another may have taken its place since. */
@@ -173,7 +175,8 @@ export class Link {
     const frame = Buffer.concat([inputHead(handle, bytes.length), bytes])
     const unsent = this.socket.writableLength === 0 ? sendDirectly(this.socket, [frame]) : [frame]
     if (unsent === null) {
-      // What the daemon had said is heard to its end first, also where that was to wait.
+      // Also where that was to wait.
+      this.isEnding = true
       goOnReceiving(this.socket)
       await this.over
       return false
@@ -198,7 +201,7 @@ export class Link {
 
   /** Nothing more is received until {@link resume}. */
   pause(): void {
-    if (this.isOpen) stopReceiving(this.socket)
+    if (this.isOpen && !this.isEnding) stopReceiving(this.socket)
   }
 
   resume(): void {

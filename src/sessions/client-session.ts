@@ -1,5 +1,6 @@
 import { InstarError } from '../errors.ts'
 import { held } from '../held.ts'
+import { abortable } from '../runtime/pause.ts'
 import type { DaemonClient } from './client.ts'
 import type { Link } from './client-link.ts'
 import { type From, Output, type OutputHost } from './client-output.ts'
@@ -136,7 +137,7 @@ export class Session implements AsyncDisposable {
   /** A connection whose daemon has it. */
   private async reached(signal: AbortSignal | undefined): Promise<Link> {
     const link = this.host.current() ?? (await this.host.link(signal))
-    if (this.knownBy !== link) await this.host.recognise(this, link)
+    if (this.knownBy !== link) await abortable(this.host.recognise(this, link), signal)
     if (this.ended !== null) throw new InstarError('SESSION_ENDED', `${this.id} has ended`)
     if (this.knownBy !== link) throw new InstarError('SESSION_UNKNOWN', `the daemon has no session ${this.id} any more`)
     return link

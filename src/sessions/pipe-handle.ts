@@ -77,7 +77,7 @@ export function sendDirectly(socket: Socket, parts: readonly Buffer[]): readonly
   try {
     taken = writevSync(pipe.fd, parts)
   } catch (error) {
-    return (error as NodeJS.ErrnoException).code === 'EAGAIN' ? parts : null
+    return gone.has((error as NodeJS.ErrnoException).code!) ? null : parts
   }
   return parts.map((part) => {
     const rest = part.subarray(taken)
@@ -85,6 +85,8 @@ export function sendDirectly(socket: Socket, parts: readonly Buffer[]): readonly
     return rest
   })
 }
+
+const gone: ReadonlySet<string> = new Set(['EPIPE', 'ECONNRESET', 'ENOTCONN'])
 
 interface PipeConstructor {
   new (type: number): PipeHandle

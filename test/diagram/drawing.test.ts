@@ -9,7 +9,7 @@ import type { LaidOut, Point, Rectangle } from '../../src/diagram/laid-out.ts'
 import { layout } from '../../src/diagram/layout.ts'
 import { toMermaid } from '../../src/diagram/mermaid.ts'
 import type { LayoutEngine } from '../../src/diagram/place.ts'
-import { toSvg } from '../../src/diagram/svg.ts'
+import { edgeIds, toSvg } from '../../src/diagram/svg.ts'
 import { everything } from './fixture.ts'
 
 // A CommonJS class whose types say that it is a module.
@@ -69,7 +69,7 @@ describe.each(Object.entries({ everything, ...machines }))('the drawing of %s', 
     for (const { id, parent } of description.nodes.slice(1)) {
       expect(svg.split(`data-state="${id}"`), `${id} in ${parent}`).toHaveLength(2)
     }
-    const told = new Set([...svg.matchAll(/data-edges="([^"]*)"/g)].flatMap(([, ids]) => ids!.split(' ')))
+    const told = new Set([...svg.matchAll(/data-edges="([^"]*)"/g)].flatMap(([, ids]) => edgeIds(ids!)))
     expect([...told].sort()).toEqual(description.edges.map(({ id }) => id).sort())
   })
 
@@ -200,4 +200,12 @@ describe('a drawing', () => {
     )
     expect(svg).toContain('@media (prefers-color-scheme:dark)')
   })
+})
+
+test('states may have any name: their transitions are known by their own', async () => {
+  const states = { 'waiting for input': { on: { go: 'half 50%20 done' } }, 'half 50%20 done': {} }
+  const machine = createMachine({ id: 'of a host', initial: 'waiting for input', states } as never)
+  const svg = toSvg(await draw(machine), { title: 'any' })
+  const told = [...svg.matchAll(/data-edges="([^"]*)"/g)].flatMap(([, ids]) => edgeIds(ids!))
+  expect(new Set(told)).toEqual(new Set(describeMachine(machine).edges.map(({ id }) => id)))
 })

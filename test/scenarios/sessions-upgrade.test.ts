@@ -190,10 +190,9 @@ test.each(keepers)(
       for (let index = 0; index < 10; index += 1) sessions.push(await client.open({ command: ['sh'] }))
       await upgraded(client)
       for (const { info } of sessions) expect(await mastersOf(info.pid)).toBe(0)
-      for (const [index, session] of sessions.entries()) {
-        if (index % 2 === 0) await session.write(Buffer.from('exit 0\n'))
-        else await session.close()
-      }
+      await Promise.all(
+        sessions.map((session, index) => (index % 2 === 0 ? session.write('exit 0\n') : session.close())),
+      )
       await Promise.all(sessions.map(({ exit }) => exit))
     }
     expect(await settled(held)).toEqual(before)
