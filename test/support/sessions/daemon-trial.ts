@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { connectDaemon, type DaemonClient } from '../../../src/sessions/client.ts'
 import { eventually } from './eventually.ts'
-import { MarkedProcesses } from './processes.ts'
+import { hasEnded, MarkedProcesses } from './processes.ts'
 
 /** What a trial runs. */
 export interface DaemonProgram {
@@ -153,11 +153,14 @@ export class DaemonTrial implements AsyncDisposable {
     return (await client.info()).pid
   }
 
-  /** Kills the daemon that serves now, as nothing else could. Resolves when it is gone. */
+  /**
+   * Kills the daemon that serves now, as nothing else could. Resolves when it is gone, with all that it held: while it still
+   * has its connections, what is written to them is taken and lost.
+   */
   async kill(): Promise<number> {
     const pid = await this.pid()
     process.kill(pid, 'SIGKILL')
-    await eventually(async () => !(await this.processes.all()).some((process) => process.pid === pid), 'its end')
+    await eventually(() => hasEnded(pid), 'its end')
     return pid
   }
 

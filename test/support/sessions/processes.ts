@@ -60,6 +60,14 @@ export class MarkedProcesses {
   }
 }
 
+/** Whether all threads of a process have ended: as long as one has not, what the process had open is open. */
+export async function hasEnded(pid: number): Promise<boolean> {
+  const folder = `/proc/${pid}/task`
+  const threads = await readdir(folder).catch(() => [])
+  const stats = await Promise.all(threads.map((id) => readFile(`${folder}/${id}/stat`, 'latin1').catch(() => ') X')))
+  return stats.every((stat) => ['Z', 'X'].includes(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[0]!))
+}
+
 /** What the open descriptors of a process point at. */
 export async function descriptorsOf(pid: number): Promise<string[]> {
   const folder = `/proc/${pid}/fd`
