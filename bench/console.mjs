@@ -68,7 +68,7 @@ async function seen({ ask, page: open }) {
           })
         }
     }
-    new MutationObserver(note).observe(document.querySelector('.virtual-list'), {
+    new MutationObserver(note).observe(document.querySelector('main'), {
       subtree: true,
       childList: true,
       characterData: true,

@@ -29,6 +29,8 @@ interface Seen {
   shows: string
   /** The frame that has it scrolled there. */
   move: number | null
+  /** Where the last move has ended. */
+  movedTo: number
 }
 
 interface Row<Item> {
@@ -54,7 +56,7 @@ function topShowing(rowTop: number, rowHeight: number, { top, height }: Seen): n
 export function VirtualList<Item>(props: VirtualListProps<Item>) {
   const { label, items, rowHeight, selected, follows, keyOf, draw, onSelect, onFollow } = props
   const box = useRef<HTMLDivElement>(null)
-  const seen = useRef<Seen>({ top: 0, height: 600, shows: '', move: null }).current
+  const seen = useRef<Seen>({ top: 0, height: 600, shows: '', move: null, movedTo: 0 }).current
   const drawn = useRef(new Map<string | number, { readonly row: Row<Item>; readonly node: ComponentChildren }>())
   const [, redraw] = useReducer((count: number, _: unknown) => count + 1, 0)
 
@@ -91,6 +93,7 @@ export function VirtualList<Item>(props: VirtualListProps<Item>) {
     seen.move = requestAnimationFrame(() => {
       seen.move = null
       box.current!.scrollTop = seen.top
+      seen.movedTo = box.current!.scrollTop
     })
   })
 
@@ -98,8 +101,10 @@ export function VirtualList<Item>(props: VirtualListProps<Item>) {
   const last = Math.min(items.length, Math.ceil((seen.top + seen.height) / rowHeight) + margin)
   const page = Math.max(1, Math.floor(seen.height / rowHeight) - 1)
 
-  const onScroll = ({ currentTarget: { scrollHeight } }: { readonly currentTarget: HTMLElement }) => {
+  const onScroll = ({ currentTarget: { scrollTop, scrollHeight } }: { readonly currentTarget: HTMLElement }) => {
     look()
+    // Told of a move of our own, which the end may have left behind meanwhile.
+    if (scrollTop === seen.movedTo) return
     const isAtEnd = seen.top + seen.height >= scrollHeight - rowHeight
     if (!isAtEnd && follows && scrollHeight >= items.length * rowHeight) onFollow(false)
   }
