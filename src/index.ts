@@ -18,5 +18,6 @@ export type {
   RuntimeStatus,
 } from './managed-runtime.ts'
 export type { ManagedSessions } from './managed-sessions.ts'
+export type { Procedures } from './procedures.ts'
 export type { Notice } from './run/apply.ts'
 export type { RunState } from './run/run.ts'
