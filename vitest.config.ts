@@ -21,6 +21,7 @@ export default defineConfig({
     setupFiles: ['test/support/lean-environment.ts'],
     // A hang is to be found, and a slow machine is none.
     testTimeout: 600_000,
+    expect: { poll: { timeout: 90_000 } },
     // What a machine lacks is installed before the first test that needs it, by one after the other.
     hookTimeout: 300_000,
     // One more than cores, because much of the time is spent waiting for processes and for what is slow on purpose. With

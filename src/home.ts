@@ -124,9 +124,11 @@ async function examine(path: string): Promise<HomeCondition> {
   if (process.getuid !== undefined && uid !== process.getuid())
     throw new InstarError('HOME_UNUSABLE', `${path} belongs to user ${uid}, not to you (${process.getuid()})`)
   await access(real, constants.R_OK | constants.W_OK | constants.X_OK)
+  // Before the mark: of a home that somebody else makes meanwhile, nothing is there without it.
+  const content = await readdir(real)
   const format = await readMark(real)
   if (format === undefined) {
-    await refuseForeign(real)
+    refuseForeign(real, content)
     return { state: 'empty', path: real, mode: mode & 0o777 }
   }
   if (format > homeFormat)
@@ -160,9 +162,9 @@ function formatIn(mark: unknown): number {
   throw new TypeError('it names no format')
 }
 
-async function refuseForeign(directory: string): Promise<void> {
+function refuseForeign(directory: string, content: readonly string[]): void {
   // A draft is what a crash during our own first creation leaves.
-  const others = (await readdir(directory)).filter((name) => !name.startsWith('.draft-'))
+  const others = content.filter((name) => !name.startsWith('.draft-'))
   if (others.length > 0)
     throw new InstarError(
       'HOME_FOREIGN',

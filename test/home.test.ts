@@ -14,6 +14,7 @@ import {
 } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { setTimeout as pause } from 'node:timers/promises'
 import { expect, onTestFinished, test, vi } from 'vitest'
 import * as disk from '../src/disk.ts'
 import { inspectHome, openHome, resolveHome } from '../src/home.ts'
@@ -69,6 +70,18 @@ test('an empty directory becomes a home, also after a crash in the middle of tha
   const path = await folder()
   await writeFile(join(path, '.draft-123-1'), '{')
   expect(await openHome(path)).toMatchObject({ created: true })
+})
+
+test('many that make one home at once all get it', async () => {
+  for (let round = 0; round < 40; round += 1) {
+    const path = join(await folder(), 'home')
+    const opened = Array.from({ length: 12 }, async (_, at) => {
+      await pause(at * Math.random())
+      await openHome(path)
+      await mkdir(join(path, 'sessions'), { recursive: true }) // and work in it at once
+    })
+    await Promise.all(opened)
+  }
 })
 
 test('a home reached through a symlink is known by its real path', async () => {

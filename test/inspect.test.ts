@@ -22,7 +22,7 @@ test('an inspector is told of the runs that go on, and of all that happens after
   const controller = await host.open({ procedures: [{ machine: backup, effects: { copy: () => copy() } }] })
   const start = { key: 'data', input: { folder: '/data' }, busy: 'refuse' } as const
   const { run } = await controller.procedures.start('nightly-backup', start)
-  await expect.poll(() => controller.run(run)?.value, { timeout: 20_000 }).toBe('waiting')
+  await expect.poll(() => controller.run(run)?.value).toBe('waiting')
 
   const told: Told[] = []
   const inspector = createInspector({ send: (event) => void told.push(event as Told) })

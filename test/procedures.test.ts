@@ -17,7 +17,6 @@ const served = (copy: Copy) => ({ procedures: [{ machine: backup, effects: { cop
 const codeOf = (error: unknown) => (error as { code?: string }).code
 
 const input = { folder: '/data' }
-const patience = { timeout: 20_000 }
 
 test('a procedure runs to its end: in the journal, by its key, and told to who listens', async () => {
   const controller = await host.open(served(async () => 7))
@@ -67,7 +66,7 @@ test('one that failed waits, and takes an event; nobody has two of one key', asy
   )
   const start = { key: 'data', input, busy: 'refuse' } as const
   const { run } = await controller.procedures.start('nightly-backup', start)
-  await expect.poll(() => controller.procedures.active('nightly-backup', 'data')?.value, patience).toBe('waiting')
+  await expect.poll(() => controller.procedures.active('nightly-backup', 'data')?.value).toBe('waiting')
   await expect(controller.procedures.start('nightly-backup', start)).rejects.toMatchObject({ code: 'RUN_BUSY' })
   expect(controller.procedures.active('nightly-backup', 'other')).toBeUndefined()
   await controller.procedures.send(run, { type: 'again' })

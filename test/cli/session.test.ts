@@ -58,7 +58,7 @@ test('open starts the daemon where none runs, and prints the id of a session tha
 test('two that open at once get one daemon', async () => {
   const ids = ['a', 'b', 'c']
   const opened = await Promise.all(ids.map((id) => instar('open', '--id', id, '--', 'cat')))
-  expect(opened.map(({ stdout }) => stdout)).toEqual(['a\n', 'b\n', 'c\n'])
+  expect(opened).toEqual(ids.map((id) => ({ code: 0, signal: null, stdout: `${id}\n`, stderr: '' })))
   const { document } = await json('list')
   expect(document.sessions.map(({ id }: { id: string }) => id).sort()).toEqual(ids)
 })

@@ -238,7 +238,7 @@ test('ten thousand records are scrubbed: list, slider and state stay in step', a
   const page = await place.enter(watched, 'journal?at=1')
   await page.getByRole('heading', { name: 'Record 1:' }).waitFor()
   const slider = page.getByRole('slider', { name: 'Record' })
-  await expect.poll(() => slider.getAttribute('max'), { timeout: 60_000 }).toBe(String(last - 1))
+  await expect.poll(() => slider.getAttribute('max')).toBe(String(last - 1))
   for (const at of [0, last - 1, 5000, 4999, 17]) {
     await slider.fill(String(at))
     await page.getByRole('heading', { name: `Record ${at + 1}:` }).waitFor()

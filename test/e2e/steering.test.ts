@@ -10,8 +10,6 @@ import { Host } from '../support/host.ts'
 
 // What a person does on the console's pages, each with a real controller and a real browser.
 
-const patience = { timeout: 20_000 }
-
 /** What is read twice alike. */
 async function stable(read: () => Promise<string>): Promise<string> {
   for (let last = await read(); ; ) {
@@ -186,11 +184,11 @@ test('a terminal that was scrolled back stands where it stood when its page is l
   await page.locator('.xterm-helper-textarea').focus()
   for (const _ of [1, 2, 3]) await page.keyboard.press('Shift+PageUp')
   // 500 lines; what is seen of them is more than 20.
-  await expect.poll(async () => Number((await topLine()) || 500), patience).toBeLessThan(430)
+  await expect.poll(async () => Number((await topLine()) || 500)).toBeLessThan(430)
   const seen = await stable(topLine)
   for (const _ of [1, 2]) {
     await page.reload()
-    await expect.poll(topLine, patience).toBe(seen)
+    await expect.poll(topLine).toBe(seen)
   }
   await isWithoutFault()
 })

@@ -8,8 +8,6 @@ import { Host } from '../support/host.ts'
 
 // Scenario Apps 8: what is kept on this machine does not pass the gate any more.
 
-const polling = { timeout: 90_000 }
-
 const workspaces = ['a', 'b', 'c']
 
 let host: Host
@@ -59,8 +57,8 @@ test('8: the cached manifest fails the gate, and the registry has a good one: th
   const before = tarballs()
   const controller = await open()
   // Until it is noticed that the processes are gone, they are said to serve.
-  await expect.poll(() => tarballs() - before, polling).toBe(1)
-  await expect.poll(() => states(controller), polling).toEqual(all('serving'))
+  await expect.poll(() => tarballs() - before).toBe(1)
+  await expect.poll(() => states(controller)).toEqual(all('serving'))
   expect(tarballs() - before).toBe(1)
   expect(await readFile(await kept(), 'utf8')).toBe(good)
   expect((await controller.apps.list())[0]).toMatchObject({ version: '1.0.0' })
@@ -72,7 +70,7 @@ test('8: without a network the cached bytes stay as they are, and the original r
   const bad = '{ "name": "notes", "version": "1.0.0", "instar": { "args": 7 } }'
   await writeFile(file, bad)
   const controller = await open({}, 'http://127.0.0.1:9/')
-  await expect.poll(() => states(controller), polling).toEqual(all('dead', 'RELEASE_DAMAGED'))
+  await expect.poll(() => states(controller)).toEqual(all('dead', 'RELEASE_DAMAGED'))
   expect(await readFile(file, 'utf8')).toBe(bad)
   expect(controller.notices().filter(({ type }) => type === 'app.dead')).toHaveLength(workspaces.length)
   await controller.close()
@@ -80,14 +78,14 @@ test('8: without a network the cached bytes stay as they are, and the original r
   // With one again, the same command repairs what is down.
   const later = await open()
   await later.apps.upgrade('notes')
-  await expect.poll(() => states(later), polling).toEqual(all('serving'))
+  await expect.poll(() => states(later)).toEqual(all('serving'))
 })
 
 test('8: where what the registry has fails, too: one pull, one error, no loop; and a fixed version is not blocked', async () => {
   await closedOrganisation({ manifest: { instar: { requires: ['browser'] } } }, { capabilities: ['browser'] })
   const before = tarballs()
   const controller = await open() // a host that can do less
-  await expect.poll(() => states(controller), polling).toEqual(all('dead', 'APP_CAPABILITY_MISSING'))
+  await expect.poll(() => states(controller)).toEqual(all('dead', 'APP_CAPABILITY_MISSING'))
   expect(tarballs() - before).toBe(1)
   const deaths = controller.notices().filter(({ type }) => type === 'app.dead')
   expect(deaths).toHaveLength(workspaces.length)
