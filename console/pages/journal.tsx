@@ -70,7 +70,7 @@ function Records() {
       keyOf={seqOf}
       draw={drawRow}
       onSelect={select}
-      onFollow={() => {
+      onLeave={() => {
         selected.value = current.peek()?.seq ?? null
       }}
     />

@@ -13,8 +13,8 @@ interface VirtualListProps<Item> {
   keyOf(item: Item): string | number
   draw(item: Item): ComponentChildren
   onSelect(index: number): void
-  /** The reader has scrolled away from the end, or back to it. */
-  onFollow(follows: boolean): void
+  /** The reader has scrolled away from the end that was followed. */
+  onLeave(): void
 }
 
 /** Rows kept ready beyond what is seen. */
@@ -31,6 +31,8 @@ interface Seen {
   move: number | null
   /** Where the last move has ended. */
   movedTo: number
+  /** The reader has just scrolled away from the end: what is selected by that is not brought back into view. */
+  isLeft: boolean
 }
 
 interface Row<Item> {
@@ -54,9 +56,9 @@ function topShowing(rowTop: number, rowHeight: number, { top, height }: Seen): n
  * Home and End move the selection. What reads the page aloud is told the whole length and each row's place.
  */
 export function VirtualList<Item>(props: VirtualListProps<Item>) {
-  const { label, items, rowHeight, selected, follows, keyOf, draw, onSelect, onFollow } = props
+  const { label, items, rowHeight, selected, follows, keyOf, draw, onSelect, onLeave } = props
   const box = useRef<HTMLDivElement>(null)
-  const seen = useRef<Seen>({ top: 0, height: 600, shows: '', move: null, movedTo: 0 }).current
+  const seen = useRef<Seen>({ top: 0, height: 600, shows: '', move: null, movedTo: 0, isLeft: false }).current
   const drawn = useRef(new Map<string | number, { readonly row: Row<Item>; readonly node: ComponentChildren }>())
   const [, redraw] = useReducer((count: number, _: unknown) => count + 1, 0)
 
@@ -85,7 +87,8 @@ export function VirtualList<Item>(props: VirtualListProps<Item>) {
   if (seen.shows !== shows) {
     seen.shows = shows
     if (follows) seen.top = Math.max(0, items.length * rowHeight - seen.height)
-    else if (selected >= 0) seen.top = topShowing(selected * rowHeight, rowHeight, seen)
+    else if (selected >= 0 && !seen.isLeft) seen.top = topShowing(selected * rowHeight, rowHeight, seen)
+    seen.isLeft = false
   }
   useLayoutEffect(() => {
     if (seen.top === stands || seen.move !== null) return
@@ -106,7 +109,9 @@ export function VirtualList<Item>(props: VirtualListProps<Item>) {
     // Told of a move of our own, which the end may have left behind meanwhile.
     if (scrollTop === seen.movedTo) return
     const isAtEnd = seen.top + seen.height >= scrollHeight - rowHeight
-    if (!isAtEnd && follows && scrollHeight >= items.length * rowHeight) onFollow(false)
+    if (isAtEnd || !follows || scrollHeight < items.length * rowHeight) return
+    seen.isLeft = true
+    onLeave()
   }
   const onKeyDown = (event: KeyboardEvent) => {
     const at = selected < 0 ? items.length : selected

@@ -1,10 +1,8 @@
-import { createReadStream } from 'node:fs'
 import { stat } from 'node:fs/promises'
-import { pipeline } from 'node:stream'
-import { createGunzip } from 'node:zlib'
 import type { ReadEntry } from 'tar'
 import { InstarError } from '../errors.ts'
 import { throwIfAborted } from './aborted.ts'
+import type { Inflated } from './inflated.ts'
 import type { TreeLimits } from './limits.ts'
 
 /** One thing to create. `path` is relative, with `/` between names, and safe to join to any directory. */
@@ -17,7 +15,7 @@ export interface ArchiveVisitor {
   item(item: ArchiveItem): void
   content(bytes: Buffer): void
   whole(): void
-  /** Called between portions of at most a quarter MiB of archive, so that nothing piles up. */
+  /** Called between portions of the archive, so that nothing piles up. */
   settle(): Promise<void>
 }
 
@@ -29,8 +27,6 @@ export interface ArchiveSize {
 /** The seal that an installed plugin has in its own tree: no package may bring one. Compared without case. */
 const reserved = '.complete'
 
-const portionBytes = 256 * 1024
-
 /**
  * Reads a package's tarball from the first byte to the last and refuses whatever no package needs. Writes nothing: what
  * to do with the content is the visitor's matter, and without one this only inspects.
@@ -41,14 +37,14 @@ const portionBytes = 256 * 1024
  * @throws {InstarError} `TARBALL_INVALID`, `TREE_UNSAFE`, `TREE_TOO_LARGE`, `TREE_TOO_MANY_FILES`, `TREE_BOMB`, `ABORTED`.
  */
 export async function readArchive(
-  file: string,
+  archive: Inflated,
   limits: TreeLimits,
   signal: AbortSignal | undefined,
   visitor?: ArchiveVisitor,
 ): Promise<ArchiveSize> {
   throwIfAborted(signal)
   const { Parser } = await import('tar')
-  const { size: compressedBytes } = await stat(file)
+  const { size: compressedBytes } = await stat(archive.file)
   const tree = new TreeRules(limits)
 
   // Strict: what the parser would only warn about (a bad checksum, a cut entry) is an error.
@@ -79,12 +75,9 @@ export async function readArchive(
     entry.resume() // an entry nobody reads would hold up those behind it
   })
 
-  const gunzip = createGunzip({ chunkSize: portionBytes })
-  // The loop meets the error. Reading here, not in the pipeline, means that nobody writes any more once this has thrown.
-  pipeline(createReadStream(file, { highWaterMark: portionBytes }), gunzip, () => {})
   let bytes = 0
   try {
-    for await (const portion of gunzip as AsyncIterable<Buffer>) {
+    for await (const portion of archive) {
       throwIfAborted(signal)
       bytes += portion.length
       if (bytes > limits.ratioFreeBytes && bytes > compressedBytes * limits.ratio)

@@ -93,14 +93,15 @@ export async function identityOf(path: string, kind: PackageKind): Promise<Ident
 }
 
 async function manifestInArchive(file: string): Promise<string> {
-  const [{ readArchive }, { manifestBytes, treeLimits }] = await Promise.all([
+  const [{ readArchive }, { Inflated }, { manifestBytes, treeLimits }] = await Promise.all([
     import('./archive.ts'),
+    import('./inflated.ts'),
     import('./limits.ts'),
   ])
   let isManifest = false
   const parts: Buffer[] = []
   let length = 0
-  await readArchive(file, treeLimits, undefined, {
+  await readArchive(new Inflated(file), treeLimits, undefined, {
     item: ({ path }) => {
       isManifest = path === 'package.json'
     },

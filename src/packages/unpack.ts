@@ -2,6 +2,7 @@ import { type FileHandle, mkdir, open, readdir, rm, statfs, writeFile } from 'no
 import { dirname, join } from 'node:path'
 import { diskError, InstarError } from '../errors.ts'
 import { type ArchiveItem, type ArchiveSize, type ArchiveVisitor, readArchive } from './archive.ts'
+import { Inflated } from './inflated.ts'
 import { type TreeLimits, treeLimits } from './limits.ts'
 
 export interface UnpackOptions {
@@ -21,7 +22,8 @@ export interface UnpackOptions {
  */
 export async function unpack(file: string, directory: string, options: UnpackOptions = {}): Promise<ArchiveSize> {
   const limits = { ...treeLimits, ...options.limits }
-  const { bytes } = await readArchive(file, limits, options.signal)
+  const archive = new Inflated(file)
+  const { bytes } = await readArchive(archive, limits, options.signal)
   try {
     const made = await mkdir(directory, { recursive: true, mode: 0o755 })
     if ((await readdir(directory)).length > 0)
@@ -29,7 +31,7 @@ export async function unpack(file: string, directory: string, options: UnpackOpt
     const writer = new TreeWriter(directory)
     try {
       await checkSpace(directory, bytes)
-      return await readArchive(file, limits, options.signal, writer)
+      return await readArchive(archive, limits, options.signal, writer)
     } catch (error) {
       await writer.close()
       await empty(directory, made).catch(() => {}) // the first error is the one to report
