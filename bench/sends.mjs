@@ -62,6 +62,7 @@ export const sends = () =>
       const [best, bestP50] = Object.keys(peers.writers)
         .map((name) => [name, p50[name]])
         .reduce((a, b) => (b[1] < a[1] ? b : a))
+      await atOnce(concurrentSends, send) // warm
       const concurrent = median([
         await atOnce(concurrentSends, send),
         await atOnce(concurrentSends, send),
