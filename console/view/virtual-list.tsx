@@ -18,7 +18,7 @@ interface VirtualListProps<Item> {
 }
 
 /** Rows kept ready beyond what is seen. */
-const margin = 8
+const margin = 4
 
 /** In pixels. */
 interface Seen {
