@@ -1,4 +1,5 @@
 import type { AnyStateMachine, AnyStateNode, AnyTransitionDefinition } from 'xstate'
+import { historyTarget } from '../run/history-target.ts'
 import { duration } from './duration.ts'
 import { actionLabels, guardLabel } from './labels.ts'
 
@@ -171,13 +172,7 @@ function effectName(node: AnyStateNode, id: string): string {
 function defaultOfHistory(node: AnyStateNode): EdgeDescription[] {
   const { target } = node.config as { target?: string | readonly string[] }
   if (target === undefined) return []
-  const targets = [target].flat().map((path) => historyTarget(node, path).id)
+  const targets = [target].flat().flatMap((path) => historyTarget(node, path)?.id ?? [])
   const label = { kind: 'default', event: '', trigger: 'no history yet' } as const
   return [{ id: `${node.id}:0`, source: node.id, targets, ...label, actions: [], reenter: false }]
-}
-
-function historyTarget(node: AnyStateNode, path: string): AnyStateNode {
-  if (path.startsWith('#')) return node.machine.getStateNodeById(path.slice(1))
-  // As in XState: a key or a path of keys, seen from the parent.
-  return path.split('.').reduce((from, key) => from.states[key]!, node.parent!)
 }

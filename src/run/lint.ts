@@ -1,4 +1,5 @@
 import type { AnyStateMachine, StateNode } from 'xstate'
+import { historyTarget } from './history-target.ts'
 
 /**
  * What keeps a machine from being replayed, as sentences; empty when there is nothing. The definition is read, not run:
@@ -43,6 +44,9 @@ export function lintMachine(machine: AnyStateMachine): string[] {
       visitTransitions(transitions, `${path} ${event}`)
     for (const [delay, transitions] of Object.entries(config.after ?? {}))
       visitTransitions(transitions, `${path} after ${delay}`)
+    if (node.type === 'history')
+      for (const target of list(config.target))
+        if (historyTarget(node, target) === undefined) faults.push(`${path}: there is no state '${target}' to lead to`)
     Object.values(node.states).forEach(visit)
   }
   const visitTransitions = (transitions: unknown, path: string) => {

@@ -1,5 +1,19 @@
 import { describe, expect, test } from 'vitest'
-import { and, assign, cancel, createMachine, emit, log, not, or, raise, sendTo, spawnChild, stopChild } from 'xstate'
+import {
+  and,
+  assign,
+  cancel,
+  createMachine,
+  emit,
+  getNextSnapshot,
+  log,
+  not,
+  or,
+  raise,
+  sendTo,
+  spawnChild,
+  stopChild,
+} from 'xstate'
 import { machines } from '../../machines/index.ts'
 import { describeMachine, type EdgeDescription } from '../../src/diagram/describe.ts'
 import { everything } from './fixture.ts'
@@ -65,6 +79,35 @@ describe('a description', () => {
   test('says where a history state leads before there is any', () => {
     expect(node('runtime.staging.hist')).toMatchObject({ type: 'history', history: 'deep' })
     expect(edgesFrom('runtime.staging.hist').map(story)).toEqual(['no history yet -> runtime.staging.verifying'])
+  })
+
+  test('finds where a history state leads as XState does: by an id, by a path, by a key that holds a dot', () => {
+    const history = { type: 'history' } as const
+    const machine = createMachine({
+      id: 'm',
+      initial: 'on',
+      states: {
+        on: {
+          initial: 'v1.2',
+          states: {
+            'v1.2': {},
+            deep: { initial: 'er', states: { er: {} } },
+            one: { ...history, target: 'v1\\.2' },
+            two: { ...history, target: 'deep.er' },
+            three: { ...history, target: '#m.off' },
+          },
+        },
+        off: { on: { one: 'on.one', two: 'on.two', three: 'on.three' } },
+      },
+    })
+    const { edges } = describeMachine(machine)
+    const told = edges.filter(({ kind }) => kind === 'default').flatMap(({ targets }) => targets)
+    const off = machine.resolveState({ value: 'off' })
+    const gone = ['one', 'two', 'three'].map(
+      (type) => getNextSnapshot(machine, off, { type } as never)._nodes.at(-1)!.id,
+    )
+    expect(told).toEqual(['m.on.v1.2', 'm.on.deep.er', 'm.off'])
+    expect(gone).toEqual(told)
   })
 
   test('says that a transition re-enters only where that makes a difference', () => {

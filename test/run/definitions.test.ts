@@ -211,6 +211,10 @@ describe('lint', () => {
             invoke: { id: 'y', src: 'work', ...noErrors },
             on: { go: { actions: assign({ c: ({ spawn }: any) => spawn('work') }) } },
           },
+          c: {
+            initial: 'one',
+            states: { one: {}, before: { type: 'history', target: 'two' }, again: { type: 'history', target: '#m.d' } },
+          },
         },
       } as never,
       { actors: { work: effect() } } as never,
@@ -227,6 +231,8 @@ describe('lint', () => {
         "m.a entry: an action with a body; what acts on the world is an effect, what tells about it is an emit",
         "m.a entry: action 'missing' is not implemented",
         "m.b: invoke 'y' has the id of another invoke that can run beside it",
+        "m.c.before: there is no state 'two' to lead to",
+        "m.c.again: there is no state '#m.d' to lead to",
         "context: spawn is invisible to a journal; invoke it",
         "m.states.b.on.go.actions.c: spawn is invisible to a journal; invoke it",
       ]
