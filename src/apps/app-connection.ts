@@ -8,6 +8,7 @@ import type { ReleaseRef } from '../releases/layout.ts'
 import { type ChildSpec, exitOf, pipesOf, startChild, stopChild } from '../runtime/child.ts'
 import { lastOutput, reasonIn } from '../runtime/output.ts'
 import { abortable, pause } from '../runtime/pause.ts'
+import { setSessionNiceness } from '../runtime/processor-share.ts'
 import { Catalog, kinds } from './catalog.ts'
 import { judgesNothing } from './judges-nothing.ts'
 import { PipeTransport } from './pipe-transport.ts'
@@ -18,6 +19,8 @@ export interface AppStart {
   readonly release: ReleaseRef
   readonly child: Omit<ChildSpec, 'port' | 'pipes' | 'signal'>
   readonly handshakeTimeoutMs: number
+  /** Another process serves meanwhile: until this one does, too, that and all others go first where processors are short. */
+  readonly isSuccessor: boolean
   readonly signal: AbortSignal
 }
 
@@ -26,6 +29,8 @@ const healthTimeoutMs = 15_000
 /** Between asking a process to end, by closing its input, and a signal; and between that and force. */
 const graceMs = 2_000
 const learnMs = 1_000
+const successorNiceness = 10
+const comeForwardEveryMs = 100
 
 /** One process of an app, and the conversation with it. */
 export class AppConnection {
@@ -68,8 +73,9 @@ export class AppConnection {
    *   `ABORTED`.
    */
   static async open(start: AppStart): Promise<AppConnection> {
-    const { name, release, signal } = start
+    const { name, release, isSuccessor, signal } = start
     const { child } = await startChild({ ...start.child, port: 0, pipes: true, signal })
+    if (isSuccessor) await setSessionNiceness(child.pid, successorNiceness)
     const pipes = pipesOf(child)
     // Started under this key by a controller that is gone: nobody can speak to it any more.
     if (pipes === null) {
@@ -86,6 +92,7 @@ export class AppConnection {
       await connection.shakeHands(transport, start)
       await connection.learn(signal)
       void connection.watch()
+      if (isSuccessor) void connection.comeForward()
       return connection
     } catch (error) {
       await stopChild(child, { graceMs: 0 })
@@ -155,6 +162,15 @@ export class AppConnection {
   private async learn(signal: AbortSignal): Promise<void> {
     const learnt = Promise.allSettled(kinds.map((kind) => this.catalog.list(kind)))
     await Promise.race([learnt, this.closed, pause(learnMs, signal, true)])
+  }
+
+  /** Nobody goes first any more. */
+  private async comeForward(): Promise<void> {
+    let isOver = false
+    void this.closed.then(() => {
+      isOver = true
+    })
+    while (!isOver && !(await setSessionNiceness(this.child.pid, 0))) await pause(comeForwardEveryMs, undefined, true)
   }
 
   private async watch(): Promise<void> {

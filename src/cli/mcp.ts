@@ -38,14 +38,11 @@ export const mcp: Command<[options: Options]> = async (cli, { workspace, org = f
 
 /** Resolves when the client has closed its side, and everything it said is passed on. */
 async function passOn(controller: Reached, session: string): Promise<void> {
-  const sending = new Set<Promise<unknown>>()
   for await (const line of createInterface({ input: process.stdin })) {
     if (line.trim() === '') continue
-    const sent = controller.perform('mcp.send', { session, message: messageIn(line) })
-    sending.add(sent)
-    sent.catch(() => {}).finally(() => sending.delete(sent))
+    // Where nobody is there any more, what was opened says so.
+    await controller.tell('mcp.send', { session, message: messageIn(line) }).catch(() => {})
   }
-  await Promise.allSettled(sending)
 }
 
 function messageIn(line: string): unknown {

@@ -13,6 +13,7 @@ const lookAgainMs = 50
 /** A way to have verbs performed. */
 export interface Reached extends AsyncDisposable {
   perform<Name extends VerbName>(verb: Name, params: VerbParams<Name>, asking?: Asking): Promise<VerbResult<Name>>
+  tell<Name extends VerbName>(verb: Name, params: VerbParams<Name>): Promise<void>
 }
 
 /**
@@ -79,18 +80,20 @@ async function openObserver(cli: Cli, home: string): Promise<Reached> {
   const { output, signal } = cli
   const controller = await openController({ home, config, logger: loggerFor(output), signal, observe: true })
   return {
-    perform: performing(cli, controller),
+    ...within(cli, controller),
     [Symbol.asyncDispose]: () => controller.close({ leaveRunning: true }),
   }
 }
 
-function performing({ signal }: Cli, controller: Served): Reached['perform'] {
-  return async (verb, params, asking = {}) => {
+/** A controller in this process. */
+function within({ signal }: Cli, controller: Served): Pick<Reached, 'perform' | 'tell'> {
+  const perform: Reached['perform'] = async (verb, params, asking = {}) => {
     const { performVerb } = await import('../control/verbs.ts')
     const deliver = async (part: unknown) => asking.onProgress?.(part)
     const context = { signal: asking.signal ?? signal, progress: (data: unknown) => void deliver(data), deliver }
     return (await performVerb(controller, verb, params, context)) as any
   }
+  return { perform, tell: async (verb, params) => void (await perform(verb, params)) }
 }
 
 async function openOwn(cli: Cli, home: string): Promise<Reached> {
@@ -106,7 +109,7 @@ async function openOwn(cli: Cli, home: string): Promise<Reached> {
     throw error
   })
   return {
-    perform: performing(cli, controller),
+    ...within(cli, controller),
     async [Symbol.asyncDispose]() {
       // Others may have joined in; what they asked for is theirs, unless a person wants all of it to end.
       await server.drain(signal)

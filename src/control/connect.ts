@@ -38,6 +38,12 @@ export interface ControlClient extends AsyncDisposable {
    * @throws {InstarError} what the verb failed with, as the controller saw it; `CONTROLLER_GONE` when it ended before it answered.
    */
   perform<Name extends VerbName>(verb: Name, params: VerbParams<Name>, asking?: Asking): Promise<VerbResult<Name>>
+  /**
+   * Tells the controller something to which there is no answer. Resolves when the system has taken it.
+   *
+   * @throws {InstarError} `CONTROLLER_GONE`
+   */
+  tell<Name extends VerbName>(verb: Name, params: VerbParams<Name>): Promise<void>
   close(): Promise<void>
 }
 
@@ -150,6 +156,11 @@ function clientOf(socket: Socket, connection: MessageConnection, controller: Hel
         progress.dispose()
         signal?.removeEventListener('abort', cancel)
       }
+    },
+    async tell(verb, params) {
+      await connection.sendNotification(verb, { params }).catch((error) => {
+        throw fromWire(error)
+      })
     },
     close,
     [Symbol.asyncDispose]: close,

@@ -12,7 +12,7 @@ import { errorRecord, InstarError } from '../errors.ts'
 import { packageVersion } from '../package-info.ts'
 import { removePrivate } from '../socket-path.ts'
 import { answers, controlName, type Draft, draftAddress, findAddress, pipeName, removeDeadAddress } from './address.ts'
-import { isEndless, performVerb, type Served } from './verbs.ts'
+import { isEndless, isTold, performVerb, type Served } from './verbs.ts'
 import {
   answerBytesMax,
   controlProtocol,
@@ -24,6 +24,7 @@ import {
   requestBytesMax,
   unreadBytesMax,
   verbRequest,
+  verbTold,
 } from './wire.ts'
 
 const clientsMax = 64
@@ -241,6 +242,9 @@ function serveClient(service: Service, socket: Socket): void {
       return new ResponseError(failed, record.message, record)
     }
   })
+  connection.onNotification((method: string, params: unknown) => {
+    if (greeted) hear(service, method, params).catch((error) => log(`control client: ${String(error)}`))
+  })
   connection.listen()
 }
 
@@ -249,6 +253,15 @@ function greet(params: unknown, home: string): Hello {
   if (!hello.success) throw new InstarError('CONTROL_INVALID', 'hello must say protocol and version')
   return { protocol: controlProtocol, version: packageVersion, pid: process.pid, home }
 }
+
+/** What nobody waits for takes no more than its own moment: it has no progress, and nothing that would abort it. */
+async function hear({ controller, closing }: Service, name: string, told: unknown): Promise<void> {
+  const { data } = verbTold.safeParse(told)
+  if (closing || data === undefined || !isTold(name)) return
+  await performVerb(controller, name, data.params, unattended)
+}
+
+const unattended = { signal: new AbortController().signal, progress() {}, async deliver() {} }
 
 async function performFor(
   { controller, closing }: Service,

@@ -68,6 +68,8 @@ interface Verb<Params extends z.ZodType, Result> {
   readonly params: Params
   /** Ends by its signal only; nobody waits for it. */
   readonly endless?: true
+  /** Is told, not asked: nobody waits for what came of it. */
+  readonly told?: true
   perform(controller: Served, params: z.output<Params>, context: VerbContext): Promise<Result>
 }
 
@@ -462,6 +464,7 @@ export const verbs = {
   }),
   'mcp.send': verb({
     params: z.strictObject({ session: z.string().min(1).max(100), message: z.unknown() }),
+    told: true,
     async perform({ apps }, { session, message }) {
       apps.endpoints.receive(session, message)
       return {}
@@ -515,6 +518,10 @@ export type VerbResult<Name extends VerbName> = Awaited<ReturnType<Verbs[Name]['
 
 export function isEndless(name: string): boolean {
   return Object.hasOwn(verbs, name) && 'endless' in verbs[name as VerbName]
+}
+
+export function isTold(name: string): boolean {
+  return Object.hasOwn(verbs, name) && 'told' in verbs[name as VerbName]
 }
 
 /** Whether a verb asks whose token it is shown. The others are for the owner of the home alone. */

@@ -20,6 +20,7 @@ import { InstarError } from '../errors.ts'
  *   client  <verb> { params, progress }             `progress` is the token of what follows
  *   server  $/progress { token, value }             any number of times
  *   server         the verb's answer, or an error whose `data` is an error record
+ *   client  <verb> { params }                       without an id, of a verb that is told: there is no answer
  *   client  $/cancelRequest { id }                  the verb then ends with ABORTED, or with what it had already done
  *
  * A line instead of the usual Content-Length header, because the length of a line can be limited while it arrives.
@@ -45,6 +46,7 @@ export const helloAnswer = z.object({
 export type Hello = z.output<typeof helloAnswer>
 
 export const verbRequest = z.object({ params: z.unknown(), progress: z.union([z.string(), z.number()]) })
+export const verbTold = z.object({ params: z.unknown() })
 
 const id = z.union([z.string().max(64), z.number()])
 const message = z.union([

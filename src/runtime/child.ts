@@ -5,6 +5,7 @@ import { access, open, readFile, rm, stat, writeFile } from 'node:fs/promises'
 import type { Socket } from 'node:net'
 import { isAbsolute, join } from 'node:path'
 import type { Readable, Writable } from 'node:stream'
+import { setImmediate } from 'node:timers/promises'
 import { promisify } from 'node:util'
 import * as z from 'zod'
 import type { Child, Exit } from '../../machines/runtime-launch.ts'
@@ -240,6 +241,7 @@ async function spawnWithLogs(
       process.platform === 'win32'
         ? [executable, args]
         : ['/bin/sh', ['-c', becomeRecorded, record, facts, executable, ...args]]
+    await turnToSpawn()
     const child = spawn(program, argv, {
       cwd,
       env,
@@ -263,6 +265,15 @@ async function spawnWithLogs(
   } finally {
     await Promise.all([stdout.close(), stderr.close()])
   }
+}
+
+let turn: Promise<void> = Promise.resolve()
+
+/** To spawn holds up this process until there is another. Between two of them what has come meanwhile is seen to. */
+function turnToSpawn(): Promise<void> {
+  const mine = turn
+  turn = mine.then(() => setImmediate()).then(() => setImmediate())
+  return mine
 }
 
 function watchOwn(child: ChildProcess, ready: string | undefined, nonce: string): Kinship {

@@ -342,6 +342,43 @@ test('what answers without being a controller is not believed', async () => {
   await expect(connectControl(home)).rejects.toMatchObject({ code: expect.stringMatching(/^CONTROL/) })
 })
 
+// ---- what is told
+
+test('what is told is done in its order and not answered; what has to be asked is not done by telling', async () => {
+  const check = endless()
+  const heard: unknown[] = []
+  Object.assign(controller.apps, {
+    endpoints: {
+      receive(session: string, message: unknown) {
+        heard.push([session, message])
+        if (message === 'wrong') throw new InstarError('MCP_SESSION_UNKNOWN', 'there is no such conversation')
+      },
+    },
+  })
+  await serve()
+  const { tell, perform } = await client()
+  // More than may be asked for at a time.
+  for (let at = 0; at < 50; at += 1) await tell('mcp.send', { session: 's', message: at })
+  await tell('runtime.check', { name: 'tool' })
+  await tell('mcp.send', { session: 's' } as never)
+  await tell('mcp.send', { session: 's', message: 'wrong' })
+  await tell('mcp.send', { session: 's', message: 'last' })
+  await perform('journal.read', { from: 0 })
+  expect(heard).toEqual([...Array.from({ length: 50 }, (_, at) => at), 'wrong', 'last'].map((one) => ['s', one]))
+  expect(check.signals).toEqual([])
+})
+
+test('nothing is heard of one that has not said hello', async () => {
+  const heard: unknown[] = []
+  Object.assign(controller.apps, { endpoints: { receive: (...said: unknown[]) => heard.push(said) } })
+  await serve()
+  const socket = await raw()
+  const params = { params: { session: 's', message: 1 } }
+  socket.write(`${JSON.stringify({ jsonrpc: '2.0', method: 'mcp.send', params })}\n${hello()}`)
+  await lineFrom(socket)
+  expect(heard).toEqual([])
+})
+
 // ---- limits
 
 const requests: [what: string, text: string][] = [

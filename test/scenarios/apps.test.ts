@@ -1,4 +1,4 @@
-import { access } from 'node:fs/promises'
+import { access, readFile } from 'node:fs/promises'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { parseConfig } from '../../src/config.ts'
@@ -199,6 +199,26 @@ test('11: a call at the moment of the swap is answered, by the old or the new in
   await Promise.all(callers)
   expect(await slow).toBe('1.0.0')
   expect(new Set(answers)).toEqual(new Set(['1.0.0', '2.0.0']))
+})
+
+test('until it serves, a successor lets others go first; one that nobody waits behind does not', async () => {
+  const shareOf = (pid: number | 'self') => readFile(`/proc/${pid}/autogroup`, 'utf8').catch(() => 'the same for all')
+  /** Notes its share before it answers, long enough after its start. */
+  const first = `
+    await new Promise((resolve) => setTimeout(resolve, 500))
+    try { writeFileSync('kept', readFileSync('/proc/self/autogroup')) } catch { writeFileSync('kept', 'the same for all') }`
+  const niceness = (share: string) => / nice (-?\d+)/.exec(share)?.[1] ?? share
+  const isShared = (await shareOf('self')) === 'the same for all'
+  publish('1.0.0', { first })
+  const controller = await open()
+  await controller.workspaces.add('a')
+  await controller.apps.install('notes', { workspace: 'a' })
+  expect(niceness(await said(controller, 'a', 'kept'))).toBe(isShared ? 'the same for all' : '0')
+  publish('2.0.0', { first })
+  await controller.apps.upgrade('notes')
+  expect(niceness(await said(controller, 'a', 'kept'))).toBe(isShared ? 'the same for all' : '10')
+  const { pid } = JSON.parse(await said(controller, 'a', 'facts'))
+  await expect.poll(async () => niceness(await shareOf(pid))).toBe(isShared ? 'the same for all' : '0')
 })
 
 test('an exclusive app never runs twice; its calls wait while it is replaced', async () => {
