@@ -13,6 +13,7 @@ const lookAgainMs = 50
 /** A way to have verbs performed. */
 export interface Reached extends AsyncDisposable {
   perform<Name extends VerbName>(verb: Name, params: VerbParams<Name>, asking?: Asking): Promise<VerbResult<Name>>
+  /** There is no answer; a controller in this process may all the same refuse what it is told. */
   tell<Name extends VerbName>(verb: Name, params: VerbParams<Name>): Promise<void>
 }
 

@@ -18,14 +18,10 @@ export const instanceEffects = (world: AppWorld) => {
     // Imported when there is an app: the protocol's implementation is large.
     const { AppConnection } = await import('../apps/app-connection.ts')
     const known = desk.connections.get(key)
-    const slot = desk.slot(place)
-    const start = async () => ({
-      ...(await startOf(world, place, release, context)),
-      isSuccessor: slot.connection !== null,
-    })
-    const connection = known ?? (await AppConnection.open(await start()))
+    const connection = known ?? (await AppConnection.open(await startOf(world, place, release, context)))
     desk.connections.set(key, connection)
     void connection.ended.then(() => desk.connections.delete(key))
+    const slot = desk.slot(place)
     // The one that serves goes on until it is told that it is replaced.
     if (slot.connection === null) slot.serve(connection)
     return connection.process
@@ -85,6 +81,7 @@ async function startOf(world: AppWorld, place: AppPlace, wanted: AppRelease, con
     name: `${app} in ${workspace}`,
     release: { version: release.version, digest: release.digest },
     handshakeTimeoutMs,
+    isSuccessor: world.desk.slot(place).connection !== null,
     signal,
     child: { ...command, key, recordDirectory: appRecordsIn(home), cwd: data, inherited: appEnvironment() },
   }

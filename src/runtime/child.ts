@@ -269,7 +269,10 @@ async function spawnWithLogs(
 
 let turn: Promise<void> = Promise.resolve()
 
-/** To spawn holds up this process until there is another. Between two of them what has come meanwhile is seen to. */
+/**
+ * To spawn holds up this process until there is another. Between two of them what has come meanwhile is seen to, which takes
+ * two turns of the event loop: it looks for input before the second.
+ */
 function turnToSpawn(): Promise<void> {
   const mine = turn
   turn = mine.then(() => setImmediate()).then(() => setImmediate())
