@@ -49,7 +49,7 @@ export const sessions = ({ long = false, part: only } = {}) =>
       const { residentBytes } = await load('test/support/sessions/processes.ts')
       const { nodeFlags } = await load('src/sessions/start-daemon.ts')
       const daemon = {
-        main: source('dist/daemon.js'),
+        main: source('dist/daemon.cjs'),
         nodeFlags,
         keeper: file('dist/native/keeper').replace(/\.js$/, ''),
       }

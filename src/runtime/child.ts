@@ -5,7 +5,6 @@ import { access, open, readFile, rm, stat, writeFile } from 'node:fs/promises'
 import type { Socket } from 'node:net'
 import { isAbsolute, join } from 'node:path'
 import type { Readable, Writable } from 'node:stream'
-import { setImmediate } from 'node:timers/promises'
 import { promisify } from 'node:util'
 import * as z from 'zod'
 import type { Child, Exit } from '../../machines/runtime-launch.ts'
@@ -14,7 +13,7 @@ import { InstarError } from '../errors.ts'
 import { held } from '../held.ts'
 import { childEnvironment, nonceVariable } from './environment.ts'
 import { lastOutput, outputPaths, trimOutput } from './output.ts'
-import { abortable, pause } from './pause.ts'
+import { abortable, letOthersIn, pause } from './pause.ts'
 import {
   bootId,
   environmentHolds,
@@ -269,13 +268,10 @@ async function spawnWithLogs(
 
 let turn: Promise<void> = Promise.resolve()
 
-/**
- * To spawn holds up this process until there is another. Between two of them what has come meanwhile is seen to, which takes
- * two turns of the event loop: it looks for input before the second.
- */
+/** To spawn holds up this process until there is another. */
 function turnToSpawn(): Promise<void> {
   const mine = turn
-  turn = mine.then(() => setImmediate()).then(() => setImmediate())
+  turn = mine.then(letOthersIn)
   return mine
 }
 

@@ -2,10 +2,8 @@
 import { errorRecord } from '../errors.ts'
 import { runDaemon } from './run-daemon.ts'
 
-try {
-  await runDaemon(process.argv.slice(2))
-} catch (error) {
+runDaemon(process.argv.slice(2)).catch((error) => {
   const { code, message, hint } = errorRecord(error)
   process.stderr.write(`${code ?? 'INTERNAL'}: ${message}\n${hint === undefined ? '' : `${hint}\n`}`)
   process.exit(1)
-}
+})

@@ -10,6 +10,7 @@ import { shortDirectory } from '../socket-path.ts'
  *   daemon.sock   where it answers, 0600; on Windows a named pipe made of the directory's path
  *   lock          held by the keeper, else by the daemon, as long as it lives
  *   daemon.log    what keeper and daemons print
+ *   code          what the engine made of the daemon's program, for the next one
  */
 export function daemonDirectory(home: string, name: string): string {
   return join(home, 'sessions', name)

@@ -4,7 +4,7 @@ import { closeSync, openSync } from 'node:fs'
 import type { Socket } from 'node:net'
 import type { Committed, DaemonProcess, SessionMark } from '../../machines/index.ts'
 import { InstarError } from '../errors.ts'
-import { abortable, pause } from '../runtime/pause.ts'
+import { abortable, letOthersIn, pause } from '../runtime/pause.ts'
 import type { Connection } from './connection.ts'
 import type { Daemon } from './daemon.ts'
 import { isAlive, signalGroup } from './foreground.ts'
@@ -145,11 +145,10 @@ export class Handoff {
       // What the keeper is to hold must not be lost with this process.
       await abortable(this.daemon.options.keeper?.channel.flushed() ?? Promise.resolve(), deadline)
       await this.giveConnections(deadline)
-      this.rehearse()
+      await this.rehearse()
+      await this.giveConnections(deadline) // of those who came meanwhile
       const frozenAtMs = monotonicMs()
-      this.frozen = true
-      this.daemon.freeze()
-      this.layDown()
+      this.freeze()
       const slices = new Slices()
       const delta = this.delta(frozenAtMs, slices)
       const sent = this.stream!.send(delta, slices.bytes)
@@ -234,8 +233,10 @@ export class Handoff {
     }
   }
 
-  /** What is under way goes on in the successor, or, where it does not take over, here. */
-  private layDown(): void {
+  /** What is under way goes on in the successor, or, after {@link thaw}, here. */
+  private freeze(): void {
+    this.frozen = true
+    this.daemon.freeze()
     for (const session of this.planned) {
       const input = session.takeInput()
       if (input.length > 0) this.laidDown.set(session, input)
@@ -244,11 +245,22 @@ export class Handoff {
       if (connection.untaken.length > 0) this.congested.set(connection, connection.sentBytes)
   }
 
+  private thaw(): void {
+    this.frozen = false
+    for (const [session, input] of this.laidDown) session.write(input)
+    this.laidDown.clear()
+    this.congested.clear()
+    this.daemon.thaw()
+  }
+
   /** What runs while everything stands still has run before: the first times take several times as long. */
-  private rehearse(): void {
+  private async rehearse(): Promise<void> {
     for (let round = 0; round < rehearsals; round += 1) {
+      this.freeze()
       const slices = new Slices()
       encodeState(this.delta(0, slices), slices.bytes)
+      this.thaw()
+      await letOthersIn()
     }
   }
 
@@ -292,12 +304,11 @@ export class Handoff {
     }
     const served = await this.hasServed()
     this.stream?.close()
-    if (this.frozen) {
-      this.frozen = false
-      for (const [session, input] of this.laidDown) if (!served) session.write(input)
-      if (served) this.daemon.goOnAfterAnother()
-      this.daemon.thaw()
+    if (served) {
+      this.laidDown.clear()
+      this.daemon.goOnAfterAnother()
     }
+    if (this.frozen) this.thaw()
     this.daemon.release()
   }
 

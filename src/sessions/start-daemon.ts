@@ -14,7 +14,7 @@ export interface DaemonStart {
   readonly directory: string
   readonly name: string
   /**
-   * The program that a daemon is, before its own arguments. Default: this Node with this package's `dist/daemon.js`. A
+   * The program that a daemon is, before its own arguments. Default: this Node with this package's `dist/daemon.cjs`. A
    * host that is one bundle gives itself, with a word by which it knows what to do.
    */
   readonly command?: DaemonCommand | undefined
@@ -52,7 +52,7 @@ export function defaultCommand(): DaemonCommand {
     throw new InstarError('DAEMON_SPAWN_FAILED', 'a host that is a bundle has to say which command is its daemon', {
       hint: 'Give `sessions.command`, such as [process.execPath, process.argv[1], "session-daemon"], and call `runDaemon` there.',
     })
-  return [process.execPath, ...nodeFlags, shippedFile('dist/daemon.js')]
+  return [process.execPath, ...nodeFlags, shippedFile('dist/daemon.cjs')]
 }
 
 /**

@@ -5,6 +5,7 @@ import * as z from 'zod'
 import type { Adopted, SessionGap, SessionMark } from '../../machines/index.ts'
 import { InstarError } from '../errors.ts'
 import { packageVersion } from '../package-info.ts'
+import { letOthersIn } from '../runtime/pause.ts'
 import { Connection } from './connection.ts'
 import { Daemon, type DaemonOptions, unknowableBytes } from './daemon.ts'
 import { isAlive } from './foreground.ts'
@@ -85,12 +86,38 @@ export class Takeover {
         const plan = readState(Plan, json, 'the plan')
         refuseUnfit(plan.sessions)
         this.take(plan.sessions, plan.settings, plan.generation)
+        this.rehearse(plan.sessions)
         return
       } catch (error) {
         // The predecessor may know that what was refused has ended meanwhile, and send another plan.
         await this.stream.send(nakOf(error))
         if (!(error instanceof InstarError)) throw error
       }
+    }
+  }
+
+  /**
+   * What runs while everything stands still has run before: the first time costs a hundred times as much as the second,
+   * most of it for the schema.
+   */
+  private rehearse(inherited: readonly Inherited[]): void {
+    const attachments = inherited.map(({ identity: { handle } }) => ({ handle, cursor: 0 }))
+    const pending = [{ request: 1, method: 'wait', params: {} }]
+    const delta: Delta = {
+      type: 'delta',
+      frozenAtMs: monotonicMs(),
+      nextHandle: this.daemon.nextHandle,
+      predecessor: process.ppid,
+      sessions: inherited.map(({ identity: { handle, size } }) => ({
+        ...{ handle, offset: 0, hash, size, historyStart: 0, doubt: null, input: empty, status: null },
+      })),
+      gone: [1],
+      ended: [{ identity: nobody, exit: noExit, historyStart: 0 }],
+      connections: [{ number: 1, client: 'x', received: empty, unsent: empty, attachments, pending }],
+    }
+    for (let times = 0; times < rehearsedTimes; times += inherited.length + 1) {
+      const read = readState(Delta, JSON.parse(JSON.stringify(delta)), 'the rehearsal')
+      this.apply({ ...read, ended: [], connections: [] }, Buffer.alloc(0)) // nobody has come, and nothing has ended
     }
   }
 
@@ -160,6 +187,7 @@ export class Takeover {
       if (one.unsent.length === 0) this.serveConnection(one)
       else this.congested.set(one.number, one)
     this.frozenForMs = monotonicMs() - delta.frozenAtMs
+    await letOthersIn() // whose bytes have waited long enough
     // One that went back has ended us. One that died must not take its sessions along.
     await Promise.all([acked.catch(nothing), this.serve()])
     return { sessions: marks }
@@ -321,40 +349,22 @@ export class Takeover {
   }
 }
 
-/**
- * What runs while everything stands still has run before: the first time costs a hundred times as much as the second, most
- * of it for the schema.
- */
+const size = { columns: 80, rows: 24 }
+const hash = { from: 0, crc32: 0 }
+const empty = { at: 0, length: 0 }
+const nobody: Identity = { id: 'x', handle: 1, pid: 1, command: [], cwd: '/', createdAt: 0, ptsName: '', size }
+const noExit = { code: 0, signal: null, lost: false, offset: 0, hash, at: 0 }
+
+/** The same, of what a session and a connection do then that begins only now: these are of no program and of no client. */
 function rehearse(): void {
-  const size = { columns: 80, rows: 24 }
-  const hash = { from: 0, crc32: 0 }
-  const empty = { at: 0, length: 0 }
-  const identity = { id: 'x', handle: 1, pid: 1, command: [], cwd: '/', createdAt: 0, ptsName: '', size }
-  const exit = { code: 0, signal: null, lost: false, offset: 0, hash, at: 0 }
-  const many = <Item extends { handle: number }>(item: Item): Item[] =>
-    Array.from({ length: rehearsedSessions }, (_, at) => ({ ...item, handle: at + 1 }))
-  const attachments = many({ handle: 1, cursor: 0 })
-  const pending = [{ request: 1, method: 'wait', params: {} }]
-  const delta: Delta = {
-    type: 'delta',
-    frozenAtMs: monotonicMs(),
-    nextHandle: 2,
-    predecessor: 1,
-    sessions: many({ handle: 1, offset: 0, hash, size, historyStart: 0, doubt: null, input: empty, status: null }),
-    gone: [1],
-    ended: [{ identity, exit, historyStart: 0 }],
-    connections: [{ number: 1, client: 'x', received: empty, unsent: empty, attachments, pending }],
-  }
-  for (let round = 0; round < rehearsals; round += 1) {
-    const { sessions, ended } = readState(Delta, JSON.parse(JSON.stringify(delta)), 'the rehearsal')
+  for (let round = 0; round < rehearsedTimes / 64; round += 1) {
     const connection = new Connection(1, new Socket(), { frame: nothing, closed: nothing })
     connection.continueWith('x', Buffer.alloc(0), Buffer.alloc(0))
-    for (const { handle, input } of sessions) {
+    for (let handle = 1; handle <= 64; handle += 1) {
       const ring = new Ring(1)
       ring.append(Buffer.of(handle))
       ring.expectHistory(0)
-      const session = new Session({ ...ended[0]!.identity, handle }, idleHost, { ring, exit: ended[0]!.exit })
-      session.continueAt(ring, size, cut(Buffer.alloc(0), input), null)
+      const session = new Session({ ...nobody, handle }, idleHost, { ring, exit: noExit })
       connection.attach(session, 0)
       session.thaw()
       session.gapBefore(0)
@@ -365,9 +375,8 @@ function rehearse(): void {
   }
 }
 
-/** More of them, and the compiler that makes code faster takes its time in the midst of the real one. */
-const rehearsals = 12
-const rehearsedSessions = 64
+/** More often, and the compiler that makes code faster takes its time in the midst of the real one. */
+const rehearsedTimes = 768
 const nothing = () => {}
 const idleHost = { printed: nothing, ended: nothing, inputDrained: nothing, resize: nothing }
 

@@ -35,7 +35,7 @@ beforeAll(async () => {
     const place = join(folder, version)
     await packed.install(place, change)
     const dist = join(place, 'node_modules/instar/dist')
-    installed.set(version, { main: join(dist, 'daemon.js'), keeper: join(dist, 'native/keeper') })
+    installed.set(version, { main: join(dist, 'daemon.cjs'), keeper: join(dist, 'native/keeper') })
   }
 })
 afterAll(async () => {

@@ -41,7 +41,7 @@ export interface TrialOptions {
 }
 
 /** What a daemon may leave in its directory when it was asked to stop. */
-const lasting = /^(lock|daemon\.log|offsets|generation|exits(\/[^/]+\.json)?|pids|journals(\/.*)?)$/
+const lasting = /^(lock|daemon\.log|offsets|generation|code|exits(\/[^/]+\.json)?|pids|journals(\/.*)?)$/
 
 /**
  * A daemon in a directory of its own. Disposing it stops the daemon, and is an error where a process, a socket or a file
