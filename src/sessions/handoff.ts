@@ -103,6 +103,7 @@ export class Handoff {
       throw new InstarError('HANDOFF_FAILED', `${program} could not be started`, { cause })
     }
     this.stream = new StateStream((child.stdio as unknown as Socket[])[descriptors.state]!)
+    await this.rehearse() // while it boots
     const first = (await this.hear(signal)).json
     const refusal = Verdict.safeParse(first).data
     if (refusal?.type === 'nak') throw refusalOf(refusal)
@@ -145,12 +146,10 @@ export class Handoff {
       // What the keeper is to hold must not be lost with this process.
       await abortable(this.daemon.options.keeper?.channel.flushed() ?? Promise.resolve(), deadline)
       await this.giveConnections(deadline)
-      await this.rehearse()
-      await this.giveConnections(deadline) // of those who came meanwhile
       const frozenAtMs = monotonicMs()
       this.freeze()
       const slices = new Slices()
-      const delta = this.delta(frozenAtMs, slices)
+      const delta = this.delta(frozenAtMs, slices, this.given)
       const sent = this.stream!.send(delta, slices.bytes)
       const marks = delta.sessions.map(({ handle, offset, hash }) => this.mark(handle, offset, hash.crc32))
       await abortable(sent, deadline)
@@ -192,7 +191,7 @@ export class Handoff {
       throw new InstarError('HANDOFF_FAILED', 'the successor ended before it took over')
   }
 
-  private delta(frozenAtMs: number, slices: Slices): Delta {
+  private delta(frozenAtMs: number, slices: Slices, connections: ReadonlySet<Connection>): Delta {
     const { daemon } = this
     const living = this.planned.filter(({ exit }) => exit === null)
     const ended = [...daemon.sessions.values()].filter(({ exit }) => exit !== null)
@@ -218,7 +217,7 @@ export class Handoff {
         historyStart: session.ring.start,
       })),
       connections: [...daemon.connections]
-        .filter((connection) => this.given.has(connection) && !connection.isClosed)
+        .filter((connection) => connections.has(connection) && !connection.isClosed)
         .map((connection) => ({
           number: connection.number,
           client: connection.client,
@@ -258,7 +257,7 @@ export class Handoff {
     for (let round = 0; round < rehearsals; round += 1) {
       this.freeze()
       const slices = new Slices()
-      encodeState(this.delta(0, slices), slices.bytes)
+      encodeState(this.delta(0, slices, this.daemon.connections), slices.bytes)
       this.thaw()
       await letOthersIn()
     }
