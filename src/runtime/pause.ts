@@ -31,7 +31,7 @@ export function abortable<T>(promise: Promise<T>, signal?: AbortSignal): Promise
   })
 }
 
-/** What has come meanwhile is seen to first: input is looked for between the two. */
+/** Two turns of the event loop, between which it looks for input: what has come meanwhile is seen to first. */
 export async function letOthersIn(): Promise<void> {
   for (let turn = 0; turn < 2; turn += 1) await new Promise<void>((resolve) => setImmediate(resolve))
 }

@@ -328,16 +328,16 @@ export class Takeover {
 
   private thawSessions(): void {
     this.isOwner = true
-    const { sessions, isKept } = this.daemon
+    const { sessions, isKept, options } = this.daemon
     for (const session of sessions.values()) {
       if (!isKept) session.watchWithoutParent()
       session.thaw()
     }
+    options.keeper?.channel.hello()
   }
 
   private serve(): Promise<void> {
     const { keeper, directory, generation, server, settings } = this.daemon.options
-    keeper?.channel.hello()
     keeper?.channel.run(this.place.restart(settings))
     writeGeneration(directory, generation, this.place.log)
     return this.place.listen(server)
