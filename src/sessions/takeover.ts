@@ -355,12 +355,12 @@ const empty = { at: 0, length: 0 }
 const nobody: Identity = { id: 'x', handle: 1, pid: 1, command: [], cwd: '/', createdAt: 0, ptsName: '', size }
 const noExit = { code: 0, signal: null, lost: false, offset: 0, hash, at: 0 }
 
-/** The same, of what a session and a connection do then that begins only now: these are of no program and of no client. */
+/** The same for what sessions and connections do as soon as bytes flow again, with some that have no program and no client. */
 function rehearse(): void {
-  for (let round = 0; round < rehearsedTimes / 64; round += 1) {
+  for (let times = 0; times < rehearsedTimes; times += sessionsOfOne) {
     const connection = new Connection(1, new Socket(), { frame: nothing, closed: nothing })
     connection.continueWith('x', Buffer.alloc(0), Buffer.alloc(0))
-    for (let handle = 1; handle <= 64; handle += 1) {
+    for (let handle = 1; handle <= sessionsOfOne; handle += 1) {
       const ring = new Ring(1)
       ring.append(Buffer.of(handle))
       ring.expectHistory(0)
@@ -377,6 +377,8 @@ function rehearse(): void {
 
 /** More often, and the compiler that makes code faster takes its time in the midst of the real one. */
 const rehearsedTimes = 768
+/** As many as a connection may well be attached to. */
+const sessionsOfOne = 64
 const nothing = () => {}
 const idleHost = { printed: nothing, ended: nothing, inputDrained: nothing, resize: nothing }
 
