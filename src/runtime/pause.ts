@@ -20,13 +20,14 @@ export function pause(ms: number, signal?: AbortSignal, background = false): Pro
   })
 }
 
-/** Follows `promise` until the signal says that nobody waits for it any more. */
+/** Follows `promise` until the signal says that nobody waits for it any more; what becomes of it then is nobody's concern. */
 export function abortable<T>(promise: Promise<T>, signal?: AbortSignal): Promise<T> {
   if (signal === undefined) return promise
   return new Promise<T>((resolve, reject) => {
-    if (signal.aborted) return reject(signal.reason)
     const abort = () => reject(signal.reason)
-    signal.addEventListener('abort', abort, { once: true })
+    if (signal.aborted) abort()
+    else signal.addEventListener('abort', abort, { once: true })
+    // In any case: a failure that nobody hears of would end the process.
     promise.then(resolve, reject).finally(() => signal.removeEventListener('abort', abort))
   })
 }
