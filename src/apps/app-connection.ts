@@ -17,7 +17,7 @@ export interface AppStart {
   /** How messages name it: `files in acme`. */
   readonly name: string
   readonly release: ReleaseRef
-  readonly child: Omit<ChildSpec, 'port' | 'pipes' | 'signal'>
+  readonly child: Omit<ChildSpec, 'port' | 'pipes' | 'niceness' | 'signal'>
   readonly handshakeTimeoutMs: number
   /** Another process serves meanwhile: until this one does, too, that and all others go first where processors are short. */
   readonly isSuccessor: boolean
@@ -74,8 +74,8 @@ export class AppConnection {
    */
   static async open(start: AppStart): Promise<AppConnection> {
     const { name, release, isSuccessor, signal } = start
-    const { child } = await startChild({ ...start.child, port: 0, pipes: true, signal })
-    if (isSuccessor) await setSessionNiceness(child.pid, successorNiceness)
+    const niceness = isSuccessor ? successorNiceness : 0
+    const { child } = await startChild({ ...start.child, port: 0, pipes: true, niceness, signal })
     const pipes = pipesOf(child)
     // Started under this key by a controller that is gone: nobody can speak to it any more.
     if (pipes === null) {

@@ -62,6 +62,8 @@ export interface ChildSpec extends ChildPlace {
   readonly env?: Readonly<Record<string, string>>
   /** What it gets of the host's environment. Default: all. */
   readonly inherited?: NodeJS.ProcessEnv
+  /** How much it lets others go first where processors are short, from its first moment on; see `setSessionNiceness`. */
+  readonly niceness?: number
   /** Speaks to whoever started it over its input and output (`pipesOf`) instead of printing into a file. */
   readonly pipes?: true
   readonly port: number
@@ -93,17 +95,19 @@ const started = new Map<string, Kinship>()
 const lostExit: Exit = { code: null, signal: null, lost: true }
 
 /**
- * Becomes the runtime only as the process that its record names: `$0` record, `$1` facts as JSON, then the command.
+ * Becomes the runtime only as the process that its record names: `$0` record, `$1` facts as JSON, `$2` niceness of its
+ * session, then the command. It sees to its niceness itself: whoever started it may have to wait for a processor because of it.
  * Built-ins only, so that it needs nothing from PATH. `set -C` makes `>` create and never overwrite. The record is read
  * back, because a shell that was held up for long may find that it has been replaced.
  */
 const becomeRecorded = `
+[ "$2" = 0 ] || printf %s "$2" 2>/dev/null >/proc/$$/autogroup
 set -C
 read -r stat 2>/dev/null </proc/$$/stat || stat=
 record="{\\"pid\\":$$,\\"stat\\":\\"$stat\\",\\"nonce\\":\\"$${nonceVariable}\\",\\"start\\":$1}"
 printf '%s\\n' "$record" >"$0" || exit 75
 read -r written <"$0" && [ "$written" = "$record" ] || exit 75
-shift
+shift 2
 exec "$@"
 `
 
@@ -223,7 +227,7 @@ function spawnFailed(message: string, cause: unknown): InstarError {
 }
 
 async function spawnWithLogs(
-  { executable, args, cwd, ipc, pipes }: ChildSpec,
+  { executable, args, cwd, ipc, pipes, niceness = 0 }: ChildSpec,
   record: string,
   env: Record<string, string>,
   facts: string,
@@ -239,7 +243,7 @@ async function spawnWithLogs(
     const [program, argv] =
       process.platform === 'win32'
         ? [executable, args]
-        : ['/bin/sh', ['-c', becomeRecorded, record, facts, executable, ...args]]
+        : ['/bin/sh', ['-c', becomeRecorded, record, facts, String(niceness), executable, ...args]]
     await turnToSpawn()
     const child = spawn(program, argv, {
       cwd,

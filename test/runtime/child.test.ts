@@ -1,4 +1,5 @@
 import { spawn } from 'node:child_process'
+import { existsSync } from 'node:fs'
 import { appendFile, chmod, mkdir, readdir, readFile, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout } from 'node:timers/promises'
@@ -46,6 +47,20 @@ test('a child is found by another controller after the one that started it was k
   await stopChild(ours.child)
   expect(await processEntry(theirs.pid)).toBeUndefined()
   expect(await trial.leftovers()).toEqual([])
+})
+
+test('a child lets others go first from its first moment on where it is told to, and no other does', async () => {
+  await using trial = await Trial.begin()
+  const places = await Promise.all([
+    trial.start(['idle'], { key: 'polite', niceness: 10 }),
+    trial.start(['idle'], { key: 'usual' }),
+  ])
+  const shares = places.map(({ pid }) => readFile(`/proc/${pid}/autogroup`, 'utf8').catch(() => 'no such thing here'))
+  const isShared = existsSync('/proc/self/autogroup')
+  const expected = isShared ? [/ nice 10$/, / nice 0$/] : [/^no such/, /^no such/]
+  for (const [at, share] of (await Promise.all(shares)).entries()) expect(share.trim()).toMatch(expected[at]!)
+  const { stderr } = await lastOutput(places[0].record)
+  expect(stderr).toBe('')
 })
 
 test('the code of a child that ends at once is learned', async () => {
