@@ -7,11 +7,12 @@ import { InstarError } from '../errors.ts'
 import { abortable, letOthersIn, pause } from '../runtime/pause.ts'
 import type { Connection } from './connection.ts'
 import type { Daemon } from './daemon.ts'
+import { differInNumbersAlone, numbersOf } from './draft.ts'
 import { isAlive, signalGroup } from './foreground.ts'
 import { monotonicMs } from './monotonic.ts'
 import { pipeOf } from './pipe-handle.ts'
 import type { Session } from './session.ts'
-import { Booted, commonFormat, type Delta, type Plan, readState, Verdict } from './snapshot.ts'
+import { Booted, commonFormat, type Delta, type Numbers, type Plan, readState, Verdict } from './snapshot.ts'
 import { encodeState, Slices, StateStream } from './state-stream.ts'
 
 /** The descriptors of every daemon process, in the order in which it inherits them. */
@@ -146,11 +147,12 @@ export class Handoff {
       // What the keeper is to hold must not be lost with this process.
       await abortable(this.daemon.options.keeper?.channel.flushed() ?? Promise.resolve(), deadline)
       await this.giveConnections(deadline)
+      const draft = await this.draft(deadline)
       const frozenAtMs = monotonicMs()
       this.freeze()
       const slices = new Slices()
       const delta = this.delta(frozenAtMs, slices, this.given)
-      const sent = this.stream!.send(delta, slices.bytes)
+      const sent = this.stream!.send(sinceDraft(draft, delta), slices.bytes)
       const marks = delta.sessions.map(({ handle, offset, hash }) => this.mark(handle, offset, hash.crc32))
       await abortable(sent, deadline)
       const verdict = readState(Verdict, (await this.hear(deadline)).json, 'the verdict of the successor')
@@ -189,6 +191,15 @@ export class Handoff {
     this.takings.delete(number)
     if (this.child!.exitCode !== null || this.child!.signalCode !== null)
       throw new InstarError('HANDOFF_FAILED', 'the successor ended before it took over')
+  }
+
+  /** What the successor is told before the freeze, so that less is left to be said in it. */
+  private async draft(signal: AbortSignal): Promise<Delta> {
+    const draft = this.delta(0, new Slices(), this.given)
+    await this.stream!.send({ ...draft, type: 'draft' })
+    const verdict = readState(Verdict, (await this.hear(signal)).json, 'the verdict of the successor')
+    if (verdict.type !== 'prepared') throw refusalOf(verdict)
+    return draft
   }
 
   private delta(frozenAtMs: number, slices: Slices, connections: ReadonlySet<Connection>): Delta {
@@ -257,7 +268,8 @@ export class Handoff {
     for (let round = 0; round < rehearsals; round += 1) {
       this.freeze()
       const slices = new Slices()
-      encodeState(this.delta(0, slices, this.daemon.connections), slices.bytes)
+      const delta = this.delta(0, slices, this.daemon.connections)
+      for (const draft of [delta, { ...delta, nextHandle: 0 }]) encodeState(sinceDraft(draft, delta), slices.bytes)
       this.thaw()
       await letOthersIn()
     }
@@ -337,6 +349,11 @@ export class Handoff {
   private living(): Session[] {
     return [...this.daemon.sessions.values()].filter(({ exit }) => exit === null)
   }
+}
+
+function sinceDraft(draft: Delta, delta: Delta): Delta | Numbers {
+  if (!differInNumbersAlone(draft, delta)) return delta
+  return { type: 'numbers', frozenAtMs: delta.frozenAtMs, numbers: numbersOf(delta) }
 }
 
 function refusalOf(verdict: { readonly type: string; readonly code?: string; readonly message?: string }): InstarError {

@@ -4,8 +4,9 @@ import { hasFields, isInteger, manyOf } from './many-of.ts'
 import { SessionExit, SessionId, Size } from './protocol.ts'
 
 /**
- * What crosses from a daemon to its successor: first the *plan*, while the predecessor serves on; then, in the freeze, the
- * *delta*; after the commit the *history*. Everything is validated before anything is adopted.
+ * What crosses from a daemon to its successor: first the *plan* and a *draft* of the delta, while the predecessor serves on;
+ * then, in the freeze, the *delta*, or no more than the numbers by which it differs from the draft; after the commit the
+ * *history*. Everything is validated before anything is adopted.
  *
  * A successor says which formats it reads; the predecessor writes the newest of them that it knows. A format is never
  * changed: what needs another one gets the next number, and the writer of the old one stays as long as it is in use.
@@ -75,7 +76,7 @@ export const Plan = z.strictObject({
 })
 export type Plan = z.infer<typeof Plan>
 
-/** successor -> predecessor, to each plan, and to the delta */
+/** successor -> predecessor, to each plan, to the draft, and to the delta */
 export const Verdict = z.discriminatedUnion('type', [
   z.object({ type: z.literal('prepared') }),
   z.object({ type: z.literal('ack') }),
@@ -160,6 +161,17 @@ export const Delta = z.strictObject({
     .max(100_000),
 })
 export type Delta = z.infer<typeof Delta>
+
+/** predecessor -> successor, when the connections have crossed: the delta as it is then, to be followed by one of the two others */
+export const Draft = Delta.extend({ type: z.literal('draft') })
+
+/** predecessor -> successor, in the freeze instead of a delta: see `draft.ts` */
+export const Numbers = z.strictObject({
+  type: z.literal('numbers'),
+  frozenAtMs: z.number(),
+  numbers: manyOf(offset, 100_000_000, isOffset),
+})
+export type Numbers = z.infer<typeof Numbers>
 
 /** predecessor -> successor, after the commit: pieces of history in ascending order, the bytes beside; then `end` */
 export const History = z.discriminatedUnion('type', [

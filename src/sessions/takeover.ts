@@ -8,6 +8,7 @@ import { packageVersion } from '../package-info.ts'
 import { letOthersIn } from '../runtime/pause.ts'
 import { Connection } from './connection.ts'
 import { Daemon, type DaemonOptions, unknowableBytes } from './daemon.ts'
+import { numbersOf, withNumbers } from './draft.ts'
 import { isAlive } from './foreground.ts'
 import { descriptors } from './handoff.ts'
 import { KeeperChannel } from './keeper-channel.ts'
@@ -16,7 +17,18 @@ import { closeStrayMasters, isMaster } from './native-pty.ts'
 import { frameTypes } from './protocol.ts'
 import { Ring } from './ring.ts'
 import { Session } from './session.ts'
-import { type Booted, Delta, History, Identity, Plan, readState, type Settings, snapshotFormats } from './snapshot.ts'
+import {
+  type Booted,
+  Delta,
+  Draft,
+  History,
+  Identity,
+  Numbers,
+  Plan,
+  readState,
+  type Settings,
+  snapshotFormats,
+} from './snapshot.ts'
 import { cut, StateStream } from './state-stream.ts'
 import { Watermarks } from './watermarks.ts'
 
@@ -116,8 +128,11 @@ export class Takeover {
       connections: [{ number: 1, client: 'x', received: empty, unsent: empty, attachments, pending }],
     }
     for (let times = 0; times < rehearsedTimes; times += inherited.length + 1) {
-      const read = readState(Delta, JSON.parse(JSON.stringify(delta)), 'the rehearsal')
-      this.apply({ ...read, ended: [], connections: [] }, Buffer.alloc(0)) // nobody has come, and nothing has ended
+      const numbers = { type: 'numbers', frozenAtMs: delta.frozenAtMs, numbers: numbersOf(delta) }
+      for (const said of [delta, numbers]) {
+        const read = readDelta(JSON.parse(JSON.stringify(said)), delta)
+        this.apply({ ...read, ended: [], connections: [] }, Buffer.alloc(0)) // nobody has come, and nothing has ended
+      }
     }
   }
 
@@ -177,8 +192,10 @@ export class Takeover {
   async takeDelta(signal: AbortSignal): Promise<{ sessions: SessionMark[] }> {
     const stream = this.stream!
     await stream.send({ type: 'prepared' })
+    const draft = readState(Draft, (await stream.next(signal)).json, 'the draft')
+    await stream.send({ type: 'prepared' })
     const { json, bytes } = await stream.next(signal)
-    const delta = readState(Delta, json, 'the delta')
+    const delta = readDelta(json, { ...draft, type: 'delta' })
     const marks = this.apply(delta, bytes)
     const acked = stream.send({ type: 'ack' })
     this.delta = delta
@@ -373,6 +390,13 @@ function rehearse(): void {
     connection.tell(frameTypes.event, { type: 'handed-over', version: packageVersion, pid: process.pid })
     connection.socket.destroy() // nobody is at its other end
   }
+}
+
+/** @throws {InstarError} `SNAPSHOT_INVALID` */
+function readDelta(json: unknown, draft: Delta): Delta {
+  if ((json as { type?: unknown } | null)?.type !== 'numbers') return readState(Delta, json, 'the delta')
+  const { frozenAtMs, numbers } = readState(Numbers, json, 'the numbers')
+  return withNumbers(draft, frozenAtMs, numbers)
 }
 
 /** More often, and the compiler that makes code faster takes its time in the midst of the real one. */

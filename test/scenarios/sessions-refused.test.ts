@@ -117,6 +117,7 @@ describe('6: the predecessor serves on, the requester learns the reason, and not
     'ends before the ack': failed(/code 5/),
     'is killed before the ack': failed(/SIGKILL/),
     'throws before the ack': failed(/code 1/),
+    'says nak to the draft': refused,
     'says nak to the delta': refused,
     'closes its channel before the ack': failed(/./),
   }
@@ -225,6 +226,9 @@ describe('10: a snapshot is refused with a code and nothing is adopted, where it
     'sizes of 10^9',
     'another format version',
     'no list of sessions',
+    'sizes of 10^9 in the draft',
+    'a session that is not in the draft',
+    'a number that is none',
     'sizes of 10^9 in the delta',
     'a session twice in the delta',
     'a session that is not in the delta',

@@ -6,7 +6,7 @@ import { StateStream } from '../../../src/sessions/state-stream.ts'
 
 /**
  * A program that is no good as a successor, in the way that its first argument says. It speaks as one does until then:
- * `booted`, then `prepared` to the plan; the acknowledgement of the delta is never given.
+ * `booted`, then `prepared` to the plan and to the draft; the acknowledgement of the delta is never given.
  */
 export type Misbehaviour = keyof typeof misbehaviours
 
@@ -40,6 +40,7 @@ const misbehaviours = {
         throw new Error('a defect of the successor')
       }),
     ),
+  'says nak to the draft': () => speak({}, draftRefused),
   'says nak to the delta': () =>
     speak(
       {},
@@ -74,10 +75,19 @@ let said: StateStream
 const prepared =
   (next: Step): Step =>
   async (stream) => {
-    await stream.send({ type: 'prepared' })
-    await stream.next()
+    // To the plan and to the draft; then comes the delta.
+    for (let times = 0; times < 2; times += 1) {
+      await stream.send({ type: 'prepared' })
+      await stream.next()
+    }
     await next(stream)
   }
+
+const draftRefused: Step = async (stream) => {
+  await stream.send({ type: 'prepared' })
+  await stream.next()
+  await nak()
+}
 
 const nak = () =>
   said.send({ type: 'nak', code: 'SNAPSHOT_INVALID', message: 'the successor does not like it', handles: [] })

@@ -1,7 +1,9 @@
 import { spawn } from 'node:child_process'
 import { readdirSync, readlinkSync } from 'node:fs'
 import { Socket } from 'node:net'
+import { withNumbers } from '../../../src/sessions/draft.ts'
 import { descriptors } from '../../../src/sessions/handoff.ts'
+import type { Delta, Numbers } from '../../../src/sessions/snapshot.ts'
 import { StateStream } from '../../../src/sessions/state-stream.ts'
 
 /**
@@ -47,6 +49,17 @@ const tamperings = {
       plan.sessions = 'none'
     },
   },
+  'sizes of 10^9 in the draft': {
+    draft: ({ sessions }) => {
+      sessions[0].size = { columns: absurd, rows: absurd }
+    },
+  },
+  'a session that is not in the draft': { draft: ({ sessions }) => sessions.shift() },
+  'a number that is none': {
+    numbers: ({ numbers }) => {
+      numbers[0] = -1
+    },
+  },
   'sizes of 10^9 in the delta': {
     delta: ({ sessions }) => {
       sessions[0].size = { columns: absurd, rows: absurd }
@@ -78,20 +91,30 @@ const child = spawn(process.execPath, [main, ...args], {
 const successor = new StateStream(child.stdio.at(5) as Socket)
 child.on('exit', (code) => process.exit(code ?? 1))
 
-async function pass(from: StateStream, to: StateStream, change: (message: Message) => void): Promise<void> {
+async function pass(from: StateStream, to: StateStream, changed: (message: Message) => Message): Promise<void> {
   try {
     for (;;) {
       const { json, bytes } = await from.next()
-      change(json as Message)
-      await to.send(json, bytes)
+      await to.send(changed(json as Message), bytes)
     }
   } catch {
     child.kill('SIGKILL') // one of them is gone
   }
 }
 
-void pass(successor, predecessor, () => {})
+let draft: Message
+
+void pass(successor, predecessor, (message) => message)
 void pass(predecessor, successor, (message) => {
   const changes: { readonly [type: string]: (message: Message) => unknown } = tamperings[tampering]
-  changes[message.type]?.(message)
+  if (message.type === 'draft') draft = { ...message, type: 'delta' }
+  // It says the whole delta only where more than numbers has changed.
+  const said = message.type === 'numbers' && 'delta' in changes ? wholeDelta(message) : message
+  changes[said.type]?.(said)
+  return said
 })
+
+function wholeDelta(message: Message): Message {
+  const { frozenAtMs, numbers } = message as unknown as Numbers
+  return withNumbers(draft as unknown as Delta, frozenAtMs, numbers)
+}
