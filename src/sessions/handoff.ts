@@ -148,6 +148,7 @@ export class Handoff {
       await abortable(this.daemon.options.keeper?.channel.flushed() ?? Promise.resolve(), deadline)
       await this.giveConnections(deadline)
       const draft = await this.draft(deadline)
+      await this.giveConnections(deadline) // of those who came meanwhile; from here on nobody can come
       const frozenAtMs = monotonicMs()
       this.freeze()
       const slices = new Slices()

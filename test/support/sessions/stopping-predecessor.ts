@@ -6,7 +6,7 @@ import { StateStream } from '../../../src/sessions/state-stream.ts'
 const { send } = StateStream.prototype
 StateStream.prototype.send = function (json, bytes) {
   const sent = send.call(this, json, bytes)
-  if ((json as { type: string }).type === 'delta') process.kill(process.pid, 'SIGSTOP')
+  if (['delta', 'numbers'].includes((json as { type: string }).type)) process.kill(process.pid, 'SIGSTOP')
   return sent
 }
 await runDaemon(process.argv.slice(2))
