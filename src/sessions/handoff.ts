@@ -270,6 +270,7 @@ export class Handoff {
       this.freeze()
       const slices = new Slices()
       const delta = this.delta(0, slices, this.daemon.connections)
+      // Both that may have to be said: numbers, and the whole of it.
       for (const draft of [delta, { ...delta, nextHandle: 0 }]) encodeState(sinceDraft(draft, delta), slices.bytes)
       this.thaw()
       await letOthersIn()
@@ -352,6 +353,7 @@ export class Handoff {
   }
 }
 
+/** What is left to be said of a delta to whoever has the draft. */
 function sinceDraft(draft: Delta, delta: Delta): Delta | Numbers {
   if (!differInNumbersAlone(draft, delta)) return delta
   return { type: 'numbers', frozenAtMs: delta.frozenAtMs, numbers: numbersOf(delta) }
