@@ -136,6 +136,10 @@ export class Connection {
     session.regulate()
   }
 
+  detachAll(): void {
+    for (const { session } of [...this.attachments.values()]) this.detach(session)
+  }
+
   /**
    * Something was printed. It goes out at once, unless more follows at once: that is gathered for a moment, as each frame
    * costs both ends the same, however short it is.
@@ -232,18 +236,22 @@ export class Connection {
     if (this.isClosed) return
     this.isClosed = true
     this.socket.destroySoon()
-    for (const { session } of [...this.attachments.values()]) this.detach(session)
+    this.detachAll()
     this.host.closed(this)
   }
 
   // ---- handing over
 
-  /** Where the connection of a predecessor goes on: frozen, in the middle of a frame maybe, in either direction. */
-  continueWith(client: string | null, begun: Buffer, unsent: Buffer): void {
-    this.frozen = true
-    this.client = client
+  /** Where the connection of a predecessor goes on: in the middle of a frame maybe, in either direction. */
+  continueWith(begun: Buffer, unsent: Buffer): void {
     this.begun = begun
     this.unsent = unsent
+  }
+
+  /** What follows of a session that it is attached to. */
+  moveTo(handle: number, cursor: number): void {
+    const attachment = this.attachments.get(handle)
+    if (attachment !== undefined) attachment.cursor = cursor
   }
 
   freeze(): void {
@@ -253,12 +261,13 @@ export class Connection {
 
   thaw(): void {
     this.frozen = false
-    this.send(this.unsent, ...this.heldBack.splice(0))
+    const held = [this.unsent, ...this.heldBack.splice(0)].filter(({ length }) => length > 0)
+    if (held.length > 0) this.send(...held)
     if (this.begun.length > 0) this.take(this.begun)
     this.unsent = this.begun = nothing
     if (!this.isListening) this.listen()
     else if (this.heldUpBy.size === 0) goOnReceiving(this.socket)
-    this.pump()
+    setImmediate(() => this.pump()) // when bytes flow again
   }
 
   /** What has come of a frame that is not whole. */

@@ -5,11 +5,18 @@ import { readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
+import { setFlagsFromString } from 'node:v8'
 import { constants, Script } from 'node:vm'
 import { CodeCache } from './code-cache.ts'
 
 /** Until a daemon that has begun has seen to whoever waited for it. */
 const settledMs = 1000
+
+/*
+ * How many bytes of its code a function runs before the optimizing compiler looks at it: four times V8's own. Otherwise what a
+ * successor has rehearsed is compiled in the freeze, by a thread that takes the processor from it. See docs/decisions/0024.
+ */
+setFlagsFromString('--interrupt-budget=500000')
 
 const filename = join(import.meta.dirname, 'daemon-code.js')
 const source = readFileSync(filename, 'latin1') // the bundler writes no other signs

@@ -23,6 +23,8 @@ const retryMsMax = 16
 // Others have their turn after so much.
 const writeBytesMax = 64 * 1024
 
+const nothing = Buffer.alloc(0)
+
 const congestedFrom = 256 * 1024
 const drainedBelow = 64 * 1024
 
@@ -162,6 +164,7 @@ export class Master {
 
   /** What has not reached the kernel. Nothing of it is written any more, unless it is given to `write` again. */
   takeUnsent(): Buffer {
+    if (this.unsentLength === 0) return nothing
     const rest = Buffer.concat(this.unsent)
     this.forgetUnsent()
     return rest

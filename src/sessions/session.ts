@@ -273,12 +273,16 @@ export class Session {
 
   // ---- handing over
 
-  /** Where the session of a predecessor goes on, with the input that its program has not taken. */
-  continueAt(ring: Ring, size: Size, input: Buffer, doubt: Doubt | null): void {
-    this.ring = ring
+  /** As the session of a predecessor that it is. */
+  continueAs(size: Size, doubt: Doubt | null): void {
     this.doubt = doubt
     if (size.columns !== this.identity.size.columns || size.rows !== this.identity.size.rows)
       this.identity = { ...this.identity, size }
+  }
+
+  /** Where it goes on, with the input that its program has not taken. */
+  continueAt(ring: Ring, input: Buffer): void {
+    this.ring = ring
     this.input = input
   }
 

@@ -20,6 +20,7 @@ export interface Slice {
 }
 
 const headBytes = 8
+const nothing = Buffer.alloc(0)
 const jsonBytesMax = 64 * 1024 * 1024
 const bytesMax = 512 * 1024 * 1024
 
@@ -30,7 +31,7 @@ export class Slices {
 
   add(bytes: Buffer): Slice {
     const slice = { at: this.length, length: bytes.length }
-    this.parts.push(bytes)
+    if (bytes.length > 0) this.parts.push(bytes)
     this.length += bytes.length
     return slice
   }
@@ -43,10 +44,10 @@ export class Slices {
 /** @throws {InstarError} `SNAPSHOT_INVALID` where the slice lies outside. */
 export function cut(bytes: Buffer, { at, length }: Slice): Buffer {
   if (at + length > bytes.length) throw new InstarError('SNAPSHOT_INVALID', 'a slice lies outside of its message')
-  return bytes.subarray(at, at + length)
+  return length === 0 ? nothing : bytes.subarray(at, at + length)
 }
 
-export function encodeState(json: unknown, bytes: Buffer = Buffer.alloc(0)): Buffer {
+export function encodeState(json: unknown, bytes: Buffer = nothing): Buffer {
   const text = Buffer.from(JSON.stringify(json))
   const head = Buffer.allocUnsafe(headBytes)
   head.writeUInt32BE(text.length, 0)

@@ -87,7 +87,6 @@ export class Takeover {
 
   private async adoptPlan(signal: AbortSignal): Promise<void> {
     this.stream = new StateStream(new Socket({ fd: descriptors.state }))
-    rehearse()
     process.on('message', (message: { connection?: unknown }, handle) => this.arrive(message, handle))
     const { pid } = process
     const booted = { formats: [...snapshotFormats], version: packageVersion, node: process.versions.node, pid }
@@ -110,30 +109,49 @@ export class Takeover {
 
   /**
    * What runs while everything stands still has run before: the first time costs a hundred times as much as the second,
-   * most of it for the schema.
+   * most of it for the schema. With a client that follows all sessions, and has nobody at its other end.
    */
   private rehearse(inherited: readonly Inherited[]): void {
-    const attachments = inherited.map(({ identity: { handle } }) => ({ handle, cursor: 0 }))
-    const pending = [{ request: 1, method: 'wait', params: {} }]
+    const { daemon } = this
     const delta: Delta = {
       type: 'delta',
       frozenAtMs: monotonicMs(),
-      nextHandle: this.daemon.nextHandle,
+      nextHandle: daemon.nextHandle,
       predecessor: process.ppid,
       sessions: inherited.map(({ identity: { handle, size } }) => ({
         ...{ handle, offset: 0, hash, size, historyStart: 0, doubt: null, input: empty, status: null },
       })),
       gone: [1],
       ended: [{ identity: nobody, exit: noExit, historyStart: 0 }],
-      connections: [{ number: 1, client: 'x', received: empty, unsent: empty, attachments, pending }],
+      connections: [
+        {
+          ...{ number: 1, client: 'x', received: empty, unsent: empty },
+          attachments: inherited.map(({ identity: { handle } }) => ({ handle, cursor: 0 })),
+          pending: [{ request: 1, method: 'wait', params: {} }],
+        },
+      ],
     }
-    for (let times = 0; times < rehearsedTimes; times += inherited.length + 1) {
-      const numbers = { type: 'numbers', frozenAtMs: delta.frozenAtMs, numbers: numbersOf(delta) }
+    const numbers = { type: 'numbers', frozenAtMs: delta.frozenAtMs, numbers: numbersOf(delta) }
+    const rounds = Math.min(rehearsalsMax, Math.ceil(rehearsedTimes / (inherited.length + 1)))
+    for (let round = 0; round < rounds; round += 1) {
+      const connection = new Connection(1, new Socket(), {
+        frame: nothing,
+        closed: () => daemon.connections.delete(connection),
+      })
+      connection.freeze()
+      this.arrived.set(1, connection)
       for (const said of [delta, numbers]) {
         const read = readDelta(JSON.parse(JSON.stringify(said)), delta)
-        this.apply({ ...read, ended: [], connections: [] }, Buffer.alloc(0)) // nobody has come, and nothing has ended
+        this.arrange({ ...read, ended: [] }) // nothing has
+        this.position(read, Buffer.alloc(0))
+        for (const session of daemon.sessions.values()) session.thaw()
+        for (const session of daemon.sessions.values()) session.freeze()
       }
+      connection.thaw()
+      connection.tell(frameTypes.event, handedOver())
+      connection.breakOff()
     }
+    this.arrived.delete(1)
   }
 
   private take(inherited: readonly Inherited[], settings: Settings, generation: number): void {
@@ -183,8 +201,11 @@ export class Takeover {
   private arrive({ connection: number }: { connection?: unknown }, handle: unknown): void {
     if (typeof number !== 'number' || handle === undefined) return
     const socket = new Socket({ handle, readable: true, writable: true, manualStart: true } as never)
-    if (this.delta === null) this.arrived.set(number, new Connection(number, socket, this.daemon))
-    else this.daemon.accept(socket) // it came to the predecessor's door after the commit
+    if (this.delta === null) {
+      const connection = new Connection(number, socket, this.daemon)
+      connection.freeze()
+      this.arrived.set(number, connection)
+    } else this.daemon.accept(socket) // it came to the predecessor's door after the commit
     process.send?.({ taken: number })
   }
 
@@ -192,11 +213,14 @@ export class Takeover {
   async takeDelta(signal: AbortSignal): Promise<{ sessions: SessionMark[] }> {
     const stream = this.stream!
     await stream.send({ type: 'prepared' })
-    const draft = readState(Draft, (await stream.next(signal)).json, 'the draft')
+    const first = await stream.next(signal)
+    const draft = { ...readState(Draft, first.json, 'the draft'), type: 'delta' as const }
+    this.arrange(draft)
     await stream.send({ type: 'prepared' })
     const { json, bytes } = await stream.next(signal)
-    const delta = readDelta(json, { ...draft, type: 'delta' })
-    const marks = this.apply(delta, bytes)
+    const delta = readDelta(json, draft)
+    if (isWhole(json)) this.arrange(delta)
+    this.position(delta, bytes)
     const acked = stream.send({ type: 'ack' })
     this.delta = delta
     this.thawSessions()
@@ -207,15 +231,24 @@ export class Takeover {
     await letOthersIn() // whose bytes have waited long enough
     // One that went back has ended us. One that died must not take its sessions along.
     await Promise.all([acked.catch(nothing), this.serve()])
-    return { sessions: marks }
+    const ids = new Map(this.adopted.map(({ identity: { handle, id } }) => [handle, id]))
+    return {
+      sessions: delta.sessions.map(({ handle, offset, hash: { crc32 } }) => ({
+        handle,
+        id: ids.get(handle)!,
+        offset,
+        crc32,
+      })),
+    }
   }
 
   private serveConnection({ number, client, pending }: Delta['connections'][number]): void {
     const connection = this.arrived.get(number)
     if (connection === undefined || connection.isClosed) return
     connection.thaw()
-    if (client !== null)
-      connection.tell(frameTypes.event, { type: 'handed-over', version: packageVersion, pid: process.pid })
+    if (client === null) this.daemon.expectHello(connection)
+    // Whoever gets the news is woken by it and may take this processor: bytes first.
+    else void letOthersIn().then(() => connection.tell(frameTypes.event, handedOver()))
     for (const one of pending) if (one.method !== 'upgrade') this.daemon.begin(connection, one)
   }
 
@@ -230,22 +263,21 @@ export class Takeover {
     }
   }
 
-  /** Only moves memory: a delta that is wrong changes nothing that the predecessor would miss. */
-  private apply(delta: Delta, bytes: Buffer): SessionMark[] {
+  /**
+   * What there is: programs that have ended, clients, and whom they follow. May be said again, by a delta after its draft.
+   * Only moves memory: one that is wrong changes nothing that the predecessor would miss.
+   */
+  private arrange(delta: Delta): void {
     const { daemon } = this
     const { scrollbackBytes } = daemon.options.settings
     daemon.nextHandle = delta.nextHandle
-    const marks: SessionMark[] = []
     const missing = new Set(this.adopted.map(({ identity }) => identity.handle))
-    for (const { handle, offset, hash, size, historyStart, doubt, input, status } of delta.sessions) {
+    for (const { handle, size, doubt, status } of delta.sessions) {
       const session = daemon.sessions.get(handle)
       if (session === undefined || !missing.delete(handle))
         throw new InstarError('SNAPSHOT_INVALID', `the delta names session ${handle}, the plan does not`)
-      const ring = new Ring(scrollbackBytes, { offset, hash })
-      if (historyStart < offset) ring.expectHistory(historyStart)
-      session.continueAt(ring, size, cut(bytes, input), doubt)
+      session.continueAs(size, doubt)
       if (status !== null) session.told(status)
-      marks.push({ handle, id: session.id, offset, crc32: hash.crc32 })
     }
     for (const handle of missing) {
       if (!delta.gone.includes(handle))
@@ -253,17 +285,17 @@ export class Takeover {
       daemon.remove(handle)
     }
     for (const { identity, exit, historyStart } of delta.ended) {
-      const ring = new Ring(scrollbackBytes, { offset: exit.offset, hash: exit.hash })
+      const ring = new Ring(scrollbackBytes, exit)
       if (historyStart < exit.offset) ring.expectHistory(historyStart)
       daemon.add(new Session(identity, daemon, { ring, exit }))
     }
-    for (const { number, client, received, unsent, attachments } of delta.connections) {
+    for (const { number, client, attachments } of delta.connections) {
       const connection = this.arrived.get(number)
       if (connection === undefined) continue // it has left
-      connection.continueWith(client, cut(bytes, received), cut(bytes, unsent))
+      connection.client = client
       daemon.connections.add(connection)
-      daemon.expectHello(connection)
       daemon.nextConnection = Math.max(daemon.nextConnection, number + 1)
+      connection.detachAll()
       for (const { handle, cursor } of attachments) {
         const session = daemon.sessions.get(handle)
         if (session !== undefined) connection.attach(session, cursor)
@@ -271,8 +303,24 @@ export class Takeover {
     }
     // Those that left the predecessor after they had crossed.
     const staying = new Set(delta.connections.map(({ number }) => number))
-    for (const [number, connection] of this.arrived) if (!staying.has(number)) connection.abandon()
-    return marks
+    for (const [number, connection] of this.arrived) if (!staying.has(number)) connection.breakOff()
+  }
+
+  /** Where bytes go on, of all that was arranged. Only moves memory, too. */
+  private position({ sessions, connections }: Delta, bytes: Buffer): void {
+    const { daemon } = this
+    const { scrollbackBytes } = daemon.options.settings
+    for (const { handle, offset, hash, historyStart, input } of sessions) {
+      const ring = new Ring(scrollbackBytes, { offset, hash })
+      if (historyStart < offset) ring.expectHistory(historyStart)
+      daemon.sessions.get(handle)!.continueAt(ring, cut(bytes, input))
+    }
+    for (const { number, received, unsent, attachments } of connections) {
+      const connection = this.arrived.get(number)
+      if (connection === undefined) continue // it has left
+      connection.continueWith(cut(bytes, received), cut(bytes, unsent))
+      for (const { handle, cursor } of attachments) connection.moveTo(handle, cursor)
+    }
   }
 
   /** What the predecessor still had of the output of before. Ends when it is gone, and its clients are told then. */
@@ -345,16 +393,16 @@ export class Takeover {
 
   private thawSessions(): void {
     this.isOwner = true
-    const { sessions, isKept, options } = this.daemon
+    const { sessions, isKept } = this.daemon
     for (const session of sessions.values()) {
       if (!isKept) session.watchWithoutParent()
       session.thaw()
     }
-    options.keeper?.channel.hello()
   }
 
   private serve(): Promise<void> {
     const { keeper, directory, generation, server, settings } = this.daemon.options
+    keeper?.channel.hello()
     keeper?.channel.run(this.place.restart(settings))
     writeGeneration(directory, generation, this.place.log)
     return this.place.listen(server)
@@ -372,39 +420,21 @@ const empty = { at: 0, length: 0 }
 const nobody: Identity = { id: 'x', handle: 1, pid: 1, command: [], cwd: '/', createdAt: 0, ptsName: '', size }
 const noExit = { code: 0, signal: null, lost: false, offset: 0, hash, at: 0 }
 
-/** The same for what sessions and connections do as soon as bytes flow again, with some that have no program and no client. */
-function rehearse(): void {
-  for (let times = 0; times < rehearsedTimes; times += sessionsOfOne) {
-    const connection = new Connection(1, new Socket(), { frame: nothing, closed: nothing })
-    connection.continueWith('x', Buffer.alloc(0), Buffer.alloc(0))
-    for (let handle = 1; handle <= sessionsOfOne; handle += 1) {
-      const ring = new Ring(1)
-      ring.append(Buffer.of(handle))
-      ring.expectHistory(0)
-      const session = new Session({ ...nobody, handle }, idleHost, { ring, exit: noExit })
-      connection.attach(session, 0)
-      session.thaw()
-      session.gapBefore(0)
-    }
-    connection.thaw()
-    connection.tell(frameTypes.event, { type: 'handed-over', version: packageVersion, pid: process.pid })
-    connection.socket.destroy() // nobody is at its other end
-  }
-}
+const handedOver = () => ({ type: 'handed-over' as const, version: packageVersion, pid: process.pid })
+
+const isWhole = (json: unknown) => (json as { type?: unknown } | null)?.type !== 'numbers'
 
 /** @throws {InstarError} `SNAPSHOT_INVALID` */
 function readDelta(json: unknown, draft: Delta): Delta {
-  if ((json as { type?: unknown } | null)?.type !== 'numbers') return readState(Delta, json, 'the delta')
+  if (isWhole(json)) return readState(Delta, json, 'the delta')
   const { frozenAtMs, numbers } = readState(Numbers, json, 'the numbers')
   return withNumbers(draft, frozenAtMs, numbers)
 }
 
 /** More often, and the compiler that makes code faster takes its time in the midst of the real one. */
 const rehearsedTimes = 768
-/** As many as a connection may well be attached to. */
-const sessionsOfOne = 64
+const rehearsalsMax = 64
 const nothing = () => {}
-const idleHost = { printed: nothing, ended: nothing, inputDrained: nothing, resize: nothing }
 
 const generationFile = 'generation'
 
