@@ -1,4 +1,3 @@
-import { randomUUID } from 'node:crypto'
 import { closeSync, constants, type Dirent, ftruncateSync, openSync, writeSync } from 'node:fs'
 import { type FileHandle, mkdir, open, readdir, readFile, rename, rm, stat } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
@@ -231,7 +230,7 @@ export async function flushTree(root: string): Promise<void> {
  */
 export async function replaceFile(path: string, bytes: Uint8Array, disk: Disk = realDisk): Promise<void> {
   // The pid tells a sweep whether the writer lives; it alone names no writer where containers share a directory.
-  const draft = join(dirname(path), `.draft-${process.pid}-${randomUUID()}`)
+  const draft = join(dirname(path), `.draft-${process.pid}-${Math.random().toString(36).slice(2)}`)
   try {
     await disk.write(draft, bytes)
     await disk.flush(draft)

@@ -3,7 +3,7 @@ import type { DaemonAsked, ManagedDaemon } from './managed-daemon.ts'
 import { abortable, pause } from './runtime/pause.ts'
 import { processEntry } from './runtime/processes.ts'
 import { connectDaemon, type DaemonClient, type Session } from './sessions/client.ts'
-import { findDaemon } from './sessions/daemon-place.ts'
+import { findDaemon } from './sessions/find-daemon.ts'
 import type { ParamsOf, SessionInfo } from './sessions/protocol.ts'
 
 /** The kernel closes the connections of a process before it is gone, so they are about to be told of. */

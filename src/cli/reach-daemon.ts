@@ -47,7 +47,7 @@ async function connectStarted(cli: Cli, directory: string): Promise<DaemonClient
 }
 
 async function connectRunning({ signal }: Cli, directory: string): Promise<DaemonClient | undefined> {
-  const { findDaemon } = await import('../sessions/daemon-place.ts')
+  const { findDaemon } = await import('../sessions/find-daemon.ts')
   const path = await findDaemon(directory)
   if (path === undefined) return undefined
   const { connectDaemon } = await import('../sessions/client.ts')

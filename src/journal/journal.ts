@@ -1,5 +1,5 @@
-import { ok as assert } from 'node:assert'
 import { join } from 'node:path'
+import { assert } from '../assert.ts'
 import { type Disk, type DiskFile, makeDirectories, realDisk, replaceFile } from '../disk.ts'
 import { diskError, InstarError } from '../errors.ts'
 import { Cursor, type CursorSource, type JournalRecord, type ReadRange } from './cursor.ts'

@@ -1,7 +1,7 @@
-import assert from 'node:assert/strict'
 import { createHash } from 'node:crypto'
 import { lstat, readdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
+import { assert } from '../assert.ts'
 import { type Disk, flushTree, makeDirectories } from '../disk.ts'
 import { diskError, InstarError } from '../errors.ts'
 import { absent } from './absent.ts'

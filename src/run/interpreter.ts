@@ -1,4 +1,4 @@
-import assert from 'node:assert/strict'
+import { assert } from '../assert.ts'
 import { errorRecord, InstarError } from '../errors.ts'
 import { held } from '../held.ts'
 import type { Notice } from './apply.ts'
@@ -130,7 +130,7 @@ export class Interpreter {
     const { snapshot } = log
     const model = snapshot === null ? new Model(definitions) : Model.restore(definitions, snapshot.seq, snapshot.state)
     for await (const record of log.read({ from: model.seq + 1 })) model.replay(readRecord(record))
-    assert.equal(model.seq, log.lastSeq, 'the journal gave all its records')
+    assert(model.seq === log.lastSeq, 'the journal did not give all its records')
     const time = clock ?? systemClock
     if (!observe) {
       const migrations = new Batch(model, time.now())
@@ -351,7 +351,7 @@ export class Interpreter {
       if (batch.records.length > 0) {
         try {
           await this.log.append(batch.records)
-          assert.equal(this.log.lastSeq, batch.seq, 'nobody else writes to this log')
+          assert(this.log.lastSeq === batch.seq, 'somebody else writes to this log')
           if (this.dead !== null) throw this.dead.error // a snapshot failed meanwhile
         } catch (error) {
           this.die(error, commands)

@@ -1,7 +1,7 @@
 import { InstarError } from '../errors.ts'
 import { abortable, pause } from '../runtime/pause.ts'
 import { connectDaemon, type DaemonClient } from './client.ts'
-import { findDaemon } from './daemon-place.ts'
+import { findDaemon } from './find-daemon.ts'
 
 const lookAgainMs = 50
 

@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { InstarError } from '../errors.ts'
 import { packageVersion } from '../package-info.ts'
 import { Connection, type ConnectionHost, type Pending } from './connection.ts'
+import { environmentOfPrograms } from './daemon-environment.ts'
 import { findDescriptorCalls } from './descriptor-calls.ts'
 import { ExitRecords } from './exit-records.ts'
 import { isAlive } from './foreground.ts'
@@ -611,11 +612,6 @@ function metaOf(identity: Identity): string {
 
 const unknownSession = (id: string) => new InstarError('SESSION_UNKNOWN', `there is no session ${id}`)
 
-/** The daemon's own, without what is meant for it alone. */
 function sessionEnvironment(id: string, added: Record<string, string> = {}): Record<string, string> {
-  const own = Object.entries(process.env).filter(
-    (entry): entry is [string, string] =>
-      entry[1] !== undefined && !/^(INSTAR_|NODE_CHANNEL_|ELECTRON_RUN_AS_NODE$)/.test(entry[0]),
-  )
-  return { ...Object.fromEntries(own), TERM: 'xterm-256color', ...added, INSTAR_SESSION: id }
+  return { ...environmentOfPrograms(process.env), TERM: 'xterm-256color', ...added, INSTAR_SESSION: id }
 }

@@ -1,5 +1,5 @@
 /** For a host that is a session daemon's program too, such as one that is a single bundle. */
-export { findDaemon } from './daemon-place.ts'
+export { findDaemon } from './find-daemon.ts'
 export { findKeeper, type KeeperSearch } from './keeper.ts'
 export type { DaemonCommand } from './protocol.ts'
 export { runDaemon } from './run-daemon.ts'

@@ -1,4 +1,3 @@
-import { createHash } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
 import { findKeeper } from './keeper.ts'
 import type { KeeperChannel } from './keeper-channel.ts'
@@ -14,14 +13,8 @@ export async function renewKeeper(channel: KeeperChannel): Promise<string | null
   const pid = channel.keeperPid
   if (path === undefined || pid === null) return null
   // Its file may have been replaced or removed since it was started, and is readable there all the same.
-  const [running, ours] = await Promise.all([digestOf(`/proc/${pid}/exe`), digestOf(path)])
-  if (running === ours) return null
+  const [running, ours] = await Promise.all([readFile(`/proc/${pid}/exe`), readFile(path)])
+  if (running.equals(ours)) return null
   const isReplaced = await channel.exec(path)
   return isReplaced ? `the keeper ${pid} is this version's now` : `the keeper ${pid} could not become this version's`
-}
-
-async function digestOf(path: string): Promise<string> {
-  return createHash('sha256')
-    .update(await readFile(path))
-    .digest('hex')
 }

@@ -6,6 +6,7 @@ import { InstarError } from '../errors.ts'
 import { isBundled, shippedFile } from '../package-info.ts'
 import { pause } from '../runtime/pause.ts'
 import { askDaemon } from './ask-daemon.ts'
+import { daemonEnvironment } from './daemon-environment.ts'
 import { bindDirectory, logName } from './daemon-place.ts'
 import type { DaemonCommand, DaemonInfo } from './protocol.ts'
 
@@ -105,7 +106,10 @@ async function spawnDetached(start: DaemonStart, log: FileHandle): Promise<Child
     windowsHide: true,
     stdio: ['ignore', log.fd, log.fd],
     // An Electron host runs daemons by its own executable, which is a browser unless told otherwise.
-    env: { ...process.env, ...(process.versions.electron !== undefined && { ELECTRON_RUN_AS_NODE: '1' }) },
+    env: {
+      ...daemonEnvironment(process.env),
+      ...(process.versions.electron !== undefined && { ELECTRON_RUN_AS_NODE: '1' }),
+    },
   })
   await new Promise<void>((resolve, reject) => child.once('spawn', resolve).once('error', reject)).catch((cause) => {
     throw spawnFailed(start, '', cause)

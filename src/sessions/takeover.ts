@@ -386,6 +386,7 @@ export class Takeover {
     }
     this.thawSessions()
     await this.serve()
+    await letOthersIn() // who have waited at the door
     return { sessions: marks, gaps }
   }
 

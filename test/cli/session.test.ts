@@ -1,8 +1,9 @@
-import { writeFile } from 'node:fs/promises'
+import { readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { connectDaemon } from '../../src/sessions/client.ts'
-import { daemonDirectory, findDaemon } from '../../src/sessions/daemon-place.ts'
+import { daemonDirectory } from '../../src/sessions/daemon-place.ts'
+import { findDaemon } from '../../src/sessions/find-daemon.ts'
 import { linesOf, run, start, temporary } from '../support/instar.ts'
 import { eventually } from '../support/sessions/eventually.ts'
 import { MarkedProcesses } from '../support/sessions/processes.ts'
@@ -53,6 +54,26 @@ test('open starts the daemon where none runs, and prints the id of a session tha
   const table = (await instar('list')).stdout.split('\n')
   expect(table[0]).toMatch(/^ID +PID +SIZE +OPENED +PRINTED +STATE +FOLDER +COMMAND$/)
   expect(table[1]).toMatch(/^one +\d+ +100x30 .* runs +\S+ +cat$/)
+})
+
+test('programs have the certificates that Node is to trust; the daemon, which would read them at each start, has not', async () => {
+  const certificates = join(folder, 'certificates.pem')
+  await writeFile(certificates, '')
+  const { code } = await run(['--home', home, 'session', 'open', '--id', 'certain', '--', 'sh'], {
+    cwd: folder,
+    env: { ...processes.environment, NODE_EXTRA_CA_CERTS: certificates },
+  })
+  expect(code).toBe(0)
+  await using client = await connectDaemon({ path: (await findDaemon(daemonDirectory(home, 'main')))! })
+  for (const generation of [1, 2]) {
+    const { pid } = await client.info()
+    const environment = (await readFile(`/proc/${pid}/environ`, 'utf8')).split('\0')
+    expect(environment).not.toContain(`NODE_EXTRA_CA_CERTS=${certificates}`)
+    const id = `told${generation}`
+    await client.open({ id, command: ['sh', '-c', 'echo "<$NODE_EXTRA_CA_CERTS>"; exec cat'], cwd: folder })
+    await shows(id, `<${certificates}>`)
+    if (generation === 1) await client.upgrade()
+  }
 })
 
 test('two that open at once get one daemon', async () => {

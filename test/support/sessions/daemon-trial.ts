@@ -4,6 +4,7 @@ import { mkdir, mkdtemp, open, readdir, readFile, realpath, rm } from 'node:fs/p
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { connectDaemon, type DaemonClient } from '../../../src/sessions/client.ts'
+import { daemonEnvironment } from '../../../src/sessions/daemon-environment.ts'
 import { eventually } from './eventually.ts'
 import { hasEnded, MarkedProcesses } from './processes.ts'
 
@@ -106,7 +107,7 @@ export class DaemonTrial implements AsyncDisposable {
     const child = spawn(command[0]!, command.slice(1), {
       detached: true,
       stdio: ['ignore', log.fd, log.fd],
-      env: { ...process.env, ...this.options.env, ...this.processes.environment },
+      env: daemonEnvironment({ ...process.env, ...this.options.env, ...this.processes.environment }),
     })
     await log.close()
     const failed = new Promise<never>((_, reject) => {
