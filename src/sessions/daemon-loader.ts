@@ -13,10 +13,14 @@ import { CodeCache } from './code-cache.ts'
 const settledMs = 1000
 
 /*
- * How many bytes of its code a function runs before the optimizing compiler looks at it: four times V8's own. Otherwise what a
- * successor has rehearsed is compiled in the freeze, by a thread that takes the processor from it. See docs/decisions/0024.
+ * How much of a function runs before an optimizing compiler looks at it, in bytes of its code or, in later versions, in calls:
+ * several times V8's own. Otherwise what a successor has rehearsed is compiled in the freeze, by a thread that takes the processor
+ * from it. See docs/decisions/0024.
  */
-setFlagsFromString('--interrupt-budget=500000')
+const patience = process.versions.node.startsWith('20.')
+  ? ['--interrupt-budget=500000']
+  : ['--invocation-count-for-maglev=4000', '--invocation-count-for-turbofan=20000']
+for (const flag of patience) setFlagsFromString(flag)
 
 const filename = join(import.meta.dirname, 'daemon-code.js')
 const source = readFileSync(filename, 'latin1') // the bundler writes no other signs
