@@ -1,3 +1,4 @@
+import { spawnSync } from 'node:child_process'
 import { readFile } from 'node:fs/promises'
 import { fileURLToPath } from 'node:url'
 import { Range, satisfies } from 'semver'
@@ -30,6 +31,16 @@ test('every Node that is tried is admitted by `engines`, and among them is the o
   const versions = nodeLines.map((line) => nodes[line].version)
   expect(versions.filter((version) => !satisfies(version, node))).toEqual([])
   expect(versions).toContain(new Range(node).set[0]![0]!.semver.version)
+})
+
+test.each(nodeLines)('the built daemon gives Node %s no flag that it does not know', (line) => {
+  const daemon = fileURLToPath(new URL('../../dist/daemon.cjs', import.meta.url))
+  const { status, stdout, stderr } = spawnSync(nodes[line].program, [daemon], { encoding: 'utf8', timeout: 60_000 })
+  expect({ status, stdout, stderr }).toEqual({
+    status: 1,
+    stdout: '',
+    stderr: expect.stringMatching(/^USAGE: .*\nRun the command .*\n$/),
+  })
 })
 
 test.each([
