@@ -169,7 +169,7 @@ export const Draft = Delta.extend({ type: z.literal('draft') })
 export const Numbers = z.strictObject({
   type: z.literal('numbers'),
   frozenAtMs: z.number(),
-  numbers: z.custom<number[]>((value) => Array.isArray(value) && value.every(isOffset)),
+  numbers: z.custom<number[]>((value) => Array.isArray(value) && value.length <= 100_000_000 && value.every(isOffset)),
 })
 export type Numbers = z.infer<typeof Numbers>
 

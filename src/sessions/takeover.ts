@@ -284,6 +284,8 @@ export class Takeover {
         throw new InstarError('SNAPSHOT_INVALID', `the delta does not say what became of session ${handle}`)
       daemon.remove(handle)
     }
+    // The draft's; one of them may have been forgotten meanwhile.
+    for (const { handle, exit } of daemon.sessions.values()) if (exit !== null) daemon.remove(handle)
     for (const { identity, exit, historyStart } of delta.ended) {
       const ring = new Ring(scrollbackBytes, exit)
       if (historyStart < exit.offset) ring.expectHistory(historyStart)

@@ -73,3 +73,21 @@ test.each([
     ]),
   )
 })
+
+test('a session that had ended and is forgotten between the draft and the freeze is forgotten by the successor, too', async () => {
+  await using trial = await scene.start({ keeper: true })
+  const client = await trial.client({ reconnect: false })
+  // As many as are kept; the next one that ends takes the place of the first.
+  for (let index = 0; index < 32; index += 1)
+    await (await client.open({ id: `ended${index}`, command: ['true'], cwd: '/' })).exit
+  const last = await client.open({ id: 'last', command: ['cat'], cwd: '/' })
+  const file = join(trial.temporary, 'hesitates')
+  const upgraded = client.upgrade({ command: [process.execPath, scene.compiled.file(hesitant)] })
+  await eventually(() => existsSync(file), 'the draft read')
+  await last.close()
+  const before = (await client.list()).map(({ id }) => id)
+  expect(before).not.toContain('ended0')
+  rmSync(file)
+  expect(await upgraded).toMatchObject({ outcome: 'handed-over' })
+  expect((await client.list()).map(({ id }) => id).sort()).toEqual(before.sort())
+})
